@@ -1,0 +1,1849 @@
+/* libkvcache: a cache engine that a C program links. One library, one header, no daemon.
+ *
+ * The engine keeps immutable blocks of bytes under 32-byte keys: the key/value blocks of a language model first of
+ * all, training samples too. It is sized once, when it is opened, and never allocates again. This header is the
+ * manual: the next pages say how everything works together, then each chapter lists its structs and functions. It is
+ * generated from the library's source; do not edit it.
+ *
+ * THE FIVE-MINUTE TOUR
+ *
+ * Open an engine of 64 MiB for blocks of up to 64 KiB, put a block, read it back, close:
+ *
+ *     kvc_config_t config = KVC_CONFIG_INIT;
+ *     config.block_bytes = 64 << 10;
+ *     config.cpu_bytes = 64 << 20;
+ *
+ *     kvc_engine_t *engine;
+ *     kvc_error_t error = KVC_ERROR_INIT;
+ *     if (kvc_engine_open(&config, &engine, &error) != KVC_OK) {
+ *         fprintf(stderr, "%s\n", error.message);
+ *         return 1;
+ *     }
+ *
+ *     kvc_key_t key;
+ *     kvc_key_derive(0, NULL, 0, "greeting", 8, &key);
+ *     kvc_put(engine, &key, "hello", 5, NULL);
+ *
+ *     char buffer[64 << 10];
+ *     uint64_t bytes;
+ *     if (kvc_get(engine, &key, buffer, sizeof buffer, 0, &bytes) == KVC_OK)
+ *         printf("%.*s\n", (int)bytes, buffer);
+ *
+ *     kvc_close(engine);
+ *
+ * Without copies: kvc_reserve lends room inside the engine to fill in place, kvc_commit makes it readable;
+ * kvc_acquire lends a view of a block and kvc_release gives it back. For the blocks of a prompt, derive a chain of
+ * keys with kvc_key_chain_many and ask how much of it is there with kvc_match or take it with kvc_acquire_many. To
+ * hand over work and fetch the results later, open a lane: kvc_submit, kvc_reap.
+ *
+ * Compile with cc program.c $(pkg-config --cflags --libs kvcache).
+ *
+ * WORDS
+ *
+ * - block: immutable bytes under a key, at most block_bytes of the configuration.
+ * - key: 32 opaque bytes, compared whole. Bring your own or derive them (chapter Keys).
+ * - tier: a place where blocks live; so far the memory of the host.
+ * - slot: room for one block in a tier.
+ * - resident: readable now. A reserved block is not resident until it is committed.
+ * - pin: keeps a block where it is until it is released.
+ * - lane: one producer's private queues of operations and completions. ticket: one submitted operation.
+ * - geometry: what a key/value block consists of: layers, heads, tokens, element type.
+ * - plan: the exact bytes of everything, computed before anything exists.
+ *
+ * STATUSES
+ *
+ * Almost every function returns kvc_status_t. Zero is done. Positive is an answer that a correct program meets in
+ * normal use (KVC_MISS, KVC_AGAIN). Negative is an error: the program, the configuration or the machine is at fault.
+ * Numbers never change meaning. There is no errno and no last error: a refused configuration is explained in a
+ * kvc_error_t that the caller brings, everything else is in the number. kvc_status_name gives its name.
+ *
+ * Outputs are written only on success (KVC_OK): after any other status they hold what they held before. The two
+ * exceptions are said where they occur: kvc_error_t, and the statuses inside the items of a batch. Batches say how
+ * many they did.
+ *
+ * Every function that takes an engine can also answer the following; the functions list only what is special:
+ * - KVC_E_NULL: the engine, or another pointer that must not be NULL, is NULL.
+ * - KVC_E_HANDLE: the engine is not an open engine (closed already, or never one). It is not dereferenced to find
+ *   out.
+ * - KVC_E_ARGUMENT: a pointer is misaligned for its type, or a count is larger than any array can be.
+ * - KVC_E_UNSUPPORTED: a flag, an opcode or a field that this version does not know.
+ * - KVC_E_SHUTDOWN: after kvc_shutdown, where the call would begin new work.
+ * - KVC_E_FORKED: the engine was opened by a parent process, see Processes.
+ * - KVC_E_INTERNAL: a failure inside the library was caught before it reached the caller. From then on every call
+ *   answers KVC_E_POISONED; the engine can only be closed. The library never takes its host down.
+ *
+ * THREADS
+ *
+ * A parameter const kvc_engine_t * means: any number of threads may be in this call, and in others, at once. A
+ * parameter kvc_engine_t * (kvc_shutdown, kvc_close) means: no other thread is in a call on this engine, and after
+ * kvc_close none will be. Functions without an engine may always be called at once. What is different is said under
+ * Threads:.
+ *
+ * On the memory tier, match, get, acquire, release, reserve and commit take no lock and make no system call; a reader
+ * of a block writes nothing that other readers of the same block share, so readers do not slow each other down.
+ *
+ * A lane belongs to one thread at a time. A second thread that uses it meanwhile gets KVC_E_BUSY.
+ *
+ * The library runs the threads that workers_count asks for and no other. With none (tick mode, the default) all work
+ * is done in the caller's own calls: operations of a lane in kvc_reap, kvc_wait and kvc_tick, upkeep in kvc_tick.
+ *
+ * MEMORY
+ *
+ * kvc_engine_open obtains exactly the bytes that the plan names, in one mapping, or uses the memory that the caller
+ * brings. After it no thread of the library allocates: not on the heap, not in the address space, not in files. Full
+ * is an answer: a full tier evicts blocks by its policy, and answers KVC_AGAIN when everything is held.
+ *
+ * Each function says under Memory: what becomes of its pointers:
+ * - borrowed: read or written during the call only; the caller's again when it returns.
+ * - lent: the library lends its own memory to the caller, until the call that is named gives it back.
+ * - copied: the library takes a copy; the caller's again when the call returns.
+ * - kept: must stay valid and unchanged until the operation is complete (operations of a lane).
+ *
+ * A pair of pointer and count may be (NULL, 0): an empty array. NULL with another count is KVC_E_NULL. Pointers must
+ * be aligned as their type asks; a wrong pointer that is neither NULL nor misaligned cannot be detected.
+ *
+ * HANDLES AND VALUES
+ *
+ * The engine is the only opaque pointer. It is an address in a table of the library and is never dereferenced before
+ * it was found there, so a wrong or closed engine is KVC_E_HANDLE. The table's places are used in turn: only after
+ * about a thousand other engines were opened can the handle of a closed one become that of another. At most 1024
+ * engines are open in one process.
+ *
+ * Blocks, pins, tickets and lanes are pairs of index and generation. They may be copied and compared freely, hold
+ * nothing, and need no destruction. One that was released, reclaimed or made up is KVC_E_STALE. All zero is never
+ * valid.
+ *
+ * STRUCTS THAT GROW
+ *
+ * A struct whose first field is struct_size may get new fields at its end in later versions. Set the field with the
+ * initializer of its type, KVC_CONFIG_INIT for kvc_config_t, which makes everything else zero. Zero in a field always
+ * means its default. So a program compiled against an older header works with a newer library: the fields that it
+ * does not know are zero. The other way round, a newer program with an older library, works as long as the fields
+ * that the library does not know are zero, else the answer is KVC_E_UNSUPPORTED: nothing that was asked for is
+ * ignored. A struct_size that is 0, no multiple of 8, or smaller than in the first version is KVC_E_ARGUMENT. Where
+ * such a struct is an output, the library writes no more than struct_size bytes and leaves struct_size as it is; what
+ * a longer caller has at the end stays as it was.
+ *
+ * All other structs never change. They have no padding, and their sizes are asserted at the end of this header.
+ *
+ * PROCESSES
+ *
+ * An engine belongs to the process that opened it. After fork, the child gets KVC_E_FORKED from every call and may
+ * open an engine of its own. The library installs no signal handlers; no function may be called from one.
+ *
+ * LIMITS
+ *
+ * Blocks have 1 byte to 2 GiB; a memory tier has at most 64 TiB and 2^31 - 2 blocks. Every field of the configuration
+ * states its range. The library is for 64-bit machines.
+ */
+#ifndef KVCACHE_H
+#define KVCACHE_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* ===================================================================================================================
+ * VERSIONS AND STATUSES
+ * ===================================================================================================================
+ */
+
+/* Major version of this header. */
+#define KVC_VERSION_MAJOR 0
+
+/* Minor version of this header. While the major version is 0 it is also in the library's SONAME: two minor versions
+ * do not mix.
+ */
+#define KVC_VERSION_MINOR 1
+
+/* Patch version of this header. */
+#define KVC_VERSION_PATCH 0
+
+/* Version of the binary interface: the major version times 65536, plus the minor version. */
+#define KVC_ABI_VERSION 1
+
+/* What a function answers: 0 done, positive expected in normal use, negative an error. */
+typedef int32_t kvc_status_t;
+
+/* Done. */
+#define KVC_OK 0
+
+/* The block is not resident. */
+#define KVC_MISS 1
+
+/* Another producer is filling this block, or the operation is still under way. */
+#define KVC_PENDING 2
+
+/* No room at present: everything is held or a bounded table is full. The same call may succeed later. */
+#define KVC_AGAIN 3
+
+/* The block is resident already; nothing was stored. */
+#define KVC_EXISTS 4
+
+/* The operation was cancelled before it began. */
+#define KVC_CANCELLED 5
+
+/* The time given ran out; the operation goes on. */
+#define KVC_TIMEOUT 6
+
+/* An argument is outside its documented range. */
+#define KVC_E_ARGUMENT (-100)
+
+/* A pointer that must not be NULL is NULL. */
+#define KVC_E_NULL (-101)
+
+/* The handle is not that of an open engine. */
+#define KVC_E_HANDLE (-102)
+
+/* The block, pin, lane or ticket was released, reclaimed or never existed. */
+#define KVC_E_STALE (-103)
+
+/* The caller asks for something that this version of the library does not know. */
+#define KVC_E_UNSUPPORTED (-104)
+
+/* More bytes than a block may have. */
+#define KVC_E_TOO_LARGE (-105)
+
+/* The buffer is smaller than what has to go into it; nothing was written. */
+#define KVC_E_TOO_SMALL (-106)
+
+/* A field of the configuration is outside its range. */
+#define KVC_E_CONFIG (-200)
+
+/* Two fields of the configuration contradict each other. */
+#define KVC_E_CONFLICT (-201)
+
+/* The system did not give the memory that the plan asks for. */
+#define KVC_E_NO_MEMORY (-300)
+
+/* Huge pages are required and not to be had. */
+#define KVC_E_HUGE_PAGES (-301)
+
+/* The memory could not be locked. */
+#define KVC_E_LOCK (-302)
+
+/* A worker thread could not be started. */
+#define KVC_E_THREAD (-303)
+
+/* The device is not there. */
+#define KVC_E_NO_DEVICE (-304)
+
+/* An event file descriptor could not be made. */
+#define KVC_E_EVENT_FD (-305)
+
+/* The engine still has pins, reservations, open lanes or operations under way, or a lane is used by two threads at
+ * once.
+ */
+#define KVC_E_BUSY (-400)
+
+/* The engine was shut down. */
+#define KVC_E_SHUTDOWN (-401)
+
+/* The library had an internal failure earlier; the engine refuses work and can only be closed. */
+#define KVC_E_POISONED (-402)
+
+/* The engine was opened by a parent process; a forked child must open its own. */
+#define KVC_E_FORKED (-403)
+
+/* An internal failure was caught at the boundary; the engine is poisoned. */
+#define KVC_E_INTERNAL (-900)
+
+/* The version of the binary interface that the library was built with; equal to KVC_ABI_VERSION of a header that
+ * fits.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: none.
+ */
+uint32_t kvc_abi_version(void);
+
+/* The library's version as text, "0.1.0" for one.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: lent for as long as the library is loaded; never NULL.
+ */
+const char *kvc_version(void);
+
+/* The name of a status, "KVC_MISS" for one; "KVC_UNKNOWN" for a number that means nothing.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: lent for as long as the library is loaded; never NULL.
+ */
+const char *kvc_status_name(kvc_status_t status);
+
+/* ===================================================================================================================
+ * VALUES: KEYS, BLOCKS, PINS, LANES, TICKETS
+ * ===================================================================================================================
+ *
+ * These are small structs that are copied freely. Pairs of index and generation name something inside the engine; a
+ * pair whose thing is gone is KVC_E_STALE wherever it is used. A pair of zeros names nothing.
+ */
+
+/* Memory of devices. Reserved: no tier of this kind exists yet. */
+#define KVC_TIER_GPU 0
+
+/* Memory of the host. */
+#define KVC_TIER_CPU 1
+
+/* A file that is read and written past the page cache. Reserved: no tier of this kind exists yet. */
+#define KVC_TIER_NVME 2
+
+/* A file. Reserved: no tier of this kind exists yet. */
+#define KVC_TIER_DISK 3
+
+/* A store on another machine. Reserved: no tier of this kind exists yet. */
+#define KVC_TIER_REMOTE 4
+
+/* How many kinds of tiers there are: tiers are numbers below this. */
+#define KVC_TIERS_COUNT 5
+
+/* An open engine. Made by kvc_engine_open, ended by kvc_close.
+ *
+ * Only ever used by pointer, and never dereferenced: see Handles and values.
+ */
+typedef struct kvc_engine_t kvc_engine_t;
+
+/* The name of a block: 32 opaque bytes, compared whole. Any 32 bytes are a valid key.
+ *
+ * Bring your own or derive them: see the chapter Keys.
+ */
+typedef struct kvc_key_t {
+    /* The bytes, in the order in which they are stored and hashed. */
+    uint8_t bytes[32];
+} kvc_key_t;
+
+/* A block that is or was resident. */
+typedef struct kvc_block_t {
+    /* Place in the block table. */
+    uint32_t index;
+    /* How often the place was used. */
+    uint32_t generation;
+} kvc_block_t;
+
+/* A pin that keeps a block where it is. */
+typedef struct kvc_pin_t {
+    /* Place in the pin table. */
+    uint32_t index;
+    /* How often the place was used. */
+    uint32_t generation;
+} kvc_pin_t;
+
+/* A lane: one producer's private queues. */
+typedef struct kvc_lane_t {
+    /* Place in the lane table. */
+    uint32_t index;
+    /* How often the place was used. */
+    uint32_t generation;
+} kvc_lane_t;
+
+/* A submitted operation of a lane. */
+typedef struct kvc_ticket_t {
+    /* Place in the lane's ticket table. */
+    uint32_t index;
+    /* How often the place was used. */
+    uint32_t generation;
+} kvc_ticket_t;
+
+/* ===================================================================================================================
+ * GEOMETRY: WHAT A KEY/VALUE BLOCK CONSISTS OF
+ * ===================================================================================================================
+ *
+ * A block without geometry is plain bytes, and most programs need no more. State geometries in the configuration to
+ * gather and scatter blocks (chapter Layout) and for tiers that encode blocks. The engine knows up to 16 of them by
+ * number, from 1; number 0 means plain bytes.
+ */
+
+/* Elements are IEEE 754 binary32. */
+#define KVC_DTYPE_F32 1
+
+/* Elements are IEEE 754 binary16. */
+#define KVC_DTYPE_F16 2
+
+/* Elements are the upper half of a binary32. */
+#define KVC_DTYPE_BF16 3
+
+/* Elements have 8 bits: 4 of exponent, 3 of mantissa. */
+#define KVC_DTYPE_F8_E4M3 4
+
+/* Elements have 8 bits: 5 of exponent, 2 of mantissa. */
+#define KVC_DTYPE_F8_E5M2 5
+
+/* Elements are signed integers of 8 bits. */
+#define KVC_DTYPE_I8 6
+
+/* Elements are unsigned integers of 8 bits, or bytes that only the engine of the model understands. */
+#define KVC_DTYPE_U8 7
+
+/* The dimensions of a key/value block. A block is laid out [layer][key, value][token][head][element], the first index
+ * being the slowest, without gaps.
+ */
+typedef struct kvc_geometry_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* Layers with keys and values in the block: 1 to 1024. Required. */
+    uint64_t layers_count;
+    /* 2 for keys and values, 1 where one vector stands for both (multi-head latent attention). 0 means 2. */
+    uint64_t planes_count;
+    /* Heads of keys and values on this worker, not those of the queries: 1 to 1024. Required. */
+    uint64_t kv_heads_count;
+    /* Elements of one head's vector: 1 to 65536. Required. */
+    uint64_t head_dim;
+    /* Tokens of a block: 1 to 65536. Required. */
+    uint64_t tokens_per_block;
+    /* Type of one element (KVC_DTYPE_...). Required. */
+    uint64_t dtype;
+} kvc_geometry_t;
+
+/* Computes the bytes of a block of this geometry.
+ *
+ * Use it for block_bytes of the configuration.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: geometry and bytes_out are borrowed.
+ *
+ * Statuses: KVC_OK; KVC_E_CONFIG when a dimension is outside its range or the block would have more than 1 GiB;
+ * KVC_E_NULL; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size, see Structs that grow.
+ */
+kvc_status_t kvc_geometry_block_bytes(const kvc_geometry_t *geometry, uint64_t *bytes_out);
+
+/* ===================================================================================================================
+ * PLAN, OPEN, CLOSE
+ * ===================================================================================================================
+ *
+ * Fill in a kvc_config_t, look at the plan if you like (it is computed without obtaining anything), open. The engine
+ * obtains exactly what the plan says, from the system or from memory that the caller brings, and nothing afterwards.
+ */
+
+/* "None of it" in those fields of the configuration where zero means a default. */
+#define KVC_NONE UINT64_MAX
+
+/* Evict what was used least recently. The default. */
+#define KVC_POLICY_LRU 1
+
+/* Evict by three queues (S3-FIFO), which keeps what is used often through a scan of what is used once. */
+#define KVC_POLICY_S3FIFO 2
+
+/* Ordinary pages. The default. */
+#define KVC_HUGE_PAGES_OFF 0
+
+/* Transparent huge pages where the kernel gives them. */
+#define KVC_HUGE_PAGES_ADVISE 1
+
+/* Reserved huge pages, else opening fails with KVC_E_HUGE_PAGES. */
+#define KVC_HUGE_PAGES_REQUIRE 2
+
+/* The engine reads the system's monotonic clock. The default. */
+#define KVC_CLOCK_SYSTEM 0
+
+/* The engine's time is what kvc_tick is told, and stands still in between: a run can be repeated exactly. */
+#define KVC_CLOCK_TICKS 1
+
+/* Pages are touched by their first use: opening is instant. The default. */
+#define KVC_PREFAULT_NONE 0
+
+/* Pages are touched in the background: by the worker thread, or piece by piece by each tick. */
+#define KVC_PREFAULT_LAZY 1
+
+/* Pages are touched before open returns. */
+#define KVC_PREFAULT_ALL 2
+
+/* How many components a plan has room for. */
+#define KVC_COMPONENTS_COUNT_MAX 32
+
+/* What an engine is made from. block_bytes and cpu_bytes are required; zero in any other field means its default.
+ *
+ * Initialise with KVC_CONFIG_INIT (all defaults), or with kvc_config_init, which writes the defaults out.
+ */
+typedef struct kvc_config_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* Most bytes of one block, 1 to 2^31. Required. */
+    uint64_t block_bytes;
+    /* Bytes of the slots of the memory tier, at least one slot and at most 2^46. Metadata comes on top; the plan says
+     * how much. Required.
+     */
+    uint64_t cpu_bytes;
+    /* How victims are chosen (KVC_POLICY_...). Default KVC_POLICY_LRU. */
+    uint64_t policy;
+    /* Most views held at once (kvc_acquire), 1 to 2^20. Default 4096. */
+    uint64_t pins_count;
+    /* Sets of cache lines that reading threads have to themselves, a power of two from 1 to 1024; at least as many as
+     * threads that read at once. Default 64.
+     */
+    uint64_t stripes_count;
+    /* Most lanes open at once, 1 to 1024; KVC_NONE for none. Default 8. */
+    uint64_t lanes_count;
+    /* Most operations of one lane under way, a power of two from 1 to 65536. Default 256. */
+    uint64_t lane_depth;
+    /* Events remembered for kvc_events_read, a power of two from 1 to 2^20; KVC_NONE for none. Default 1024. */
+    uint64_t events_count;
+    /* Threads that the library runs, at most 64. Default 0: tick mode, the caller drives. */
+    uint64_t workers_count;
+    /* Huge pages for the engine's own mapping (KVC_HUGE_PAGES_...). Default KVC_HUGE_PAGES_OFF. */
+    uint64_t huge_pages;
+    /* 1 to lock the memory so that it is never swapped out, else 0. Default 0. */
+    uint64_t memory_lock;
+    /* When pages are touched for the first time (KVC_PREFAULT_...). Default KVC_PREFAULT_NONE. */
+    uint64_t prefault;
+    /* Milliseconds after which a view that was not released is taken back, at most 400 days: for callers that crash
+     * without closing. A view that is used after that time may show another block. Default 0: never.
+     */
+    uint64_t pin_expiry_ms;
+    /* Milliseconds after which a reservation that was neither committed nor aborted is taken back, at most 400 days.
+     * Memory that is written after that time may belong to another block. Default 0: never.
+     */
+    uint64_t reservation_expiry_ms;
+    /* Seed of the index's hash; the same seed gives the same run. Set it to a secret random number where keys come
+     * from people who might choose them to collide. Default 0.
+     */
+    uint64_t hash_seed;
+    /* One memory hit of this many is timed for the histograms, a power of two from 1 to 2^20; KVC_NONE times none.
+     * Default 64.
+     */
+    uint64_t latency_sample_count;
+    /* Where the engine's time comes from (KVC_CLOCK_...). KVC_CLOCK_TICKS is for tick mode only (workers_count 0).
+     * Default KVC_CLOCK_SYSTEM.
+     */
+    uint64_t clock;
+    /* Memory that the caller brings, aligned to 4096 bytes; lent by the caller until kvc_close. huge_pages,
+     * memory_lock and KVC_PREFAULT_ALL are the caller's business then. Default NULL: the library maps its own.
+     */
+    void *memory;
+    /* Bytes at memory, at least the plan's bytes. 0 exactly when memory is NULL. */
+    uint64_t memory_bytes;
+    /* The geometries that blocks can name by number, the first one being number 1. Default NULL: none. Borrowed. */
+    const kvc_geometry_t *geometries;
+    /* How many there are at geometries, at most 16. All have the struct_size of the first. */
+    uint64_t geometries_count;
+} kvc_config_t;
+
+/* One line of the plan. */
+typedef struct kvc_component_t {
+    /* What it is, with a closing NUL byte: "slots". */
+    char name[32];
+    /* The tier it belongs to (KVC_TIER_...). */
+    uint64_t tier;
+    /* 1 for bookkeeping, 0 for payload. */
+    uint64_t metadata;
+    /* Bytes from the start of the engine's memory. */
+    uint64_t offset;
+    /* How many. */
+    uint64_t count;
+    /* Bytes of each. */
+    uint64_t bytes_each;
+    /* Bytes of all, rounded up to whole pages. */
+    uint64_t bytes;
+} kvc_component_t;
+
+/* The exact bytes of everything an engine will ever hold. Initialise with KVC_PLAN_INIT. */
+typedef struct kvc_plan_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* Bytes of everything: what open obtains, or what the caller brings. */
+    uint64_t bytes;
+    /* Bytes of everything that is not payload. */
+    uint64_t metadata_bytes;
+    /* Bytes per block of key, index, state, facts and policy, rounded up. */
+    uint64_t metadata_bytes_per_block;
+    /* Most blocks resident at once. */
+    uint64_t blocks_count;
+    /* Slots of the memory tier. */
+    uint64_t slots_count;
+    /* Bytes from one slot to the next: block_bytes rounded up to a cache line or a page. */
+    uint64_t slot_bytes;
+    /* Alignment in bytes that memory brought by the caller must have. */
+    uint64_t memory_alignment_bytes;
+    /* Bytes per tier, in the order of KVC_TIER_...; the last three are reserved and zero. */
+    uint64_t tier_bytes[8];
+    /* How many of components are filled in. */
+    uint64_t components_count;
+    /* Every component, in the order in which they lie in memory. */
+    kvc_component_t components[32];
+} kvc_plan_t;
+
+/* Why a configuration was refused. Initialise with KVC_ERROR_INIT.
+ *
+ * Written only when a call that takes one refuses its configuration or cannot obtain what it asks for; otherwise it
+ * stays as it was.
+ */
+typedef struct kvc_error_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* The status that the call answered. */
+    int64_t status;
+    /* The value that the field had. */
+    uint64_t value;
+    /* The smallest permitted value. */
+    uint64_t value_min;
+    /* The largest permitted value. */
+    uint64_t value_max;
+    /* The operating system's error number where one is behind this, else 0. */
+    int64_t os_error;
+    /* The field of kvc_config_t or kvc_geometry_t, with a closing NUL byte. */
+    char field[32];
+    /* All of this as a sentence for people, with a closing NUL byte. */
+    char message[256];
+} kvc_error_t;
+
+/* Writes every default out, so that they can be looked at and changed one by one.
+ *
+ * Set struct_size before (KVC_CONFIG_INIT does); it stays as it is. block_bytes and cpu_bytes become zero: they have
+ * no default.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: config is borrowed.
+ *
+ * Statuses: KVC_OK; KVC_E_NULL; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_config_init(kvc_config_t *config);
+
+/* Computes the exact bytes of everything that an engine of this configuration would ever hold. Obtains nothing.
+ *
+ * The answer depends on nothing but the configuration. memory and memory_bytes are not looked at: the plan says what
+ * to bring.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed. error_out may be NULL.
+ *
+ * Statuses: KVC_OK; KVC_E_CONFIG and KVC_E_CONFLICT with the field, the value and the permitted range in error_out;
+ * KVC_E_NULL; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_plan_compute(const kvc_config_t *config,
+                              kvc_plan_t *plan_out,
+                              kvc_error_t *error_out);
+
+/* Opens an engine: obtains what the plan says, starts the workers if there are to be any.
+ *
+ * See also: kvc_plan_compute, kvc_close.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: config, its geometries, engine_out and error_out are borrowed; error_out may be NULL. memory of the
+ * configuration is lent by the caller until kvc_close. This is the only function that allocates.
+ *
+ * Statuses: KVC_OK; KVC_E_CONFIG and KVC_E_CONFLICT with the field, the value and the permitted range in error_out;
+ * KVC_E_NO_MEMORY, KVC_E_HUGE_PAGES, KVC_E_LOCK, KVC_E_THREAD, KVC_E_EVENT_FD with the system's error number there;
+ * KVC_AGAIN when 1024 engines are open; KVC_E_NULL; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_engine_open(const kvc_config_t *config,
+                             kvc_engine_t **engine_out,
+                             kvc_error_t *error_out);
+
+/* Winds the engine up: refuses new work and completes what lanes have queued.
+ *
+ * Afterwards kvc_reserve, kvc_put, kvc_put_many, kvc_lane_open and kvc_submit answer KVC_E_SHUTDOWN. Everything else
+ * still works, so that completions can be reaped and everything can be given back before kvc_close. A second shutdown
+ * does nothing.
+ *
+ * Threads: no other call on this engine.
+ *
+ * Memory: none.
+ *
+ * Statuses: KVC_OK.
+ */
+kvc_status_t kvc_shutdown(kvc_engine_t *engine);
+
+/* Closes the engine and gives its memory back. Needs no shutdown before.
+ *
+ * The handle is wrong from then on: KVC_E_HANDLE. An engine that is in use stays open and as it was.
+ *
+ * Threads: no other call on this engine, and none afterwards.
+ *
+ * Memory: what the engine lent must have been given back. memory of the configuration is the caller's again.
+ *
+ * Statuses: KVC_OK; KVC_E_BUSY while there are pins, reservations, open lanes or operations under way. An engine that
+ * is poisoned can always be closed.
+ */
+kvc_status_t kvc_close(kvc_engine_t *engine);
+
+/* ===================================================================================================================
+ * KEYS: DERIVING 32 BYTES FROM WHATEVER NAMES A BLOCK
+ * ===================================================================================================================
+ *
+ * Keys are derived with SHA-256, so two different inputs never share a key in practice, and tenants with different
+ * namespaces or secret salts can neither collide nor probe each other's blocks. The exact definition, for other
+ * languages to reproduce (test vectors come with the source, in tests/vectors/):
+ *
+ *     derive      SHA-256("kvcache:bytes:v1" | namespace, 8 bytes | salt_bytes, 8 bytes | salt | bytes)
+ *     chain_root  SHA-256("kvcache:root_:v1" | namespace, 8 bytes | salt_bytes, 8 bytes | salt)
+ *     chain       SHA-256("kvcache:chain:v1" | parent, 32 bytes | tokens, 4 bytes each)
+ *
+ * with integers little-endian. A chain names the blocks of a prompt: the key of each block is derived from the key
+ * before it and the block's own tokens, so it stands for everything up to its end. Two prompts share keys exactly as
+ * far as their blocks agree, and no further. Put into the root's salt whatever else makes blocks differ: the model,
+ * its revision, an adapter, the geometry.
+ *
+ * These functions have no engine, may always be called from any number of threads at once, and only borrow their
+ * pointers. All of them answer KVC_OK, KVC_E_NULL, KVC_E_ARGUMENT for misaligned pointers and impossible counts, and
+ * what is listed.
+ */
+
+/* Derives the key of any string of bytes within a namespace and under a salt.
+ *
+ * The way in for names that are not 32 bytes long: an engine's own hash with a group number, a file name with an
+ * offset. The salt may be empty (NULL, 0), and so may the bytes.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed.
+ */
+kvc_status_t kvc_key_derive(uint64_t namespace_id,
+                            const void *salt,
+                            uint64_t salt_bytes,
+                            const void *data,
+                            uint64_t data_bytes,
+                            kvc_key_t *key_out);
+
+/* Derives the parent of the first block of every chain in this namespace and under this salt.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed.
+ */
+kvc_status_t kvc_key_chain_root(uint64_t namespace_id, const void *salt, uint64_t salt_bytes, kvc_key_t *key_out);
+
+/* Derives the key of the block that holds these tokens and follows the block parent.
+ *
+ * key_out may be parent.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed.
+ */
+kvc_status_t kvc_key_chain(const kvc_key_t *parent,
+                           const uint32_t *tokens,
+                           uint64_t tokens_count,
+                           kvc_key_t *key_out);
+
+/* Derives the keys of all full blocks of a prompt, the first one chained to parent.
+ *
+ * There are tokens_count / tokens_per_block of them; tokens after the last full block have no key yet. To go on
+ * later, pass the last key as the parent and the tokens from there on.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed. keys_out has room for keys_capacity keys.
+ *
+ * Statuses: KVC_OK; KVC_E_ARGUMENT when tokens_per_block is 0; KVC_E_TOO_SMALL when there are more full blocks than
+ * keys_capacity.
+ */
+kvc_status_t kvc_key_chain_many(const kvc_key_t *parent,
+                                const uint32_t *tokens,
+                                uint64_t tokens_count,
+                                uint64_t tokens_per_block,
+                                kvc_key_t *keys_out,
+                                uint64_t keys_capacity,
+                                uint64_t *keys_count_out);
+
+/* ===================================================================================================================
+ * READING: MATCH, GET, ACQUIRE
+ * ===================================================================================================================
+ *
+ * kvc_match asks how much of a chain of keys is resident, without touching payload. kvc_get copies a block into the
+ * caller's buffer. kvc_acquire lends the block itself: nothing is copied, and the block stays where it is, readable
+ * and unchanged, until kvc_release.
+ */
+
+/* For match: count the resident blocks as used, so that they are evicted later. Without it, match only looks. */
+#define KVC_MATCH_TOUCH 1
+
+/* For copies: the bytes are read soon by this core and shall be in its cache. */
+#define KVC_COPY_HOT 1
+
+/* For copies: the bytes are not read soon and shall not displace what is in the cache. Without KVC_COPY_HOT and
+ * KVC_COPY_COLD the size of the block decides.
+ */
+#define KVC_COPY_COLD 2
+
+/* One item of a batch of gets or puts: a key, where its bytes are or go, and what became of it. */
+typedef struct kvc_item_t {
+    /* The block's key. */
+    kvc_key_t key;
+    /* Get: where the bytes go. Put: where they are; not written. */
+    void *data;
+    /* Get: room in bytes at data. Put: bytes of the block. */
+    uint64_t bytes;
+    /* Written by the library. Get: bytes of the block if the status is KVC_OK, else 0. Put: bytes stored. */
+    uint64_t bytes_out;
+    /* Written by the library: what became of this item. */
+    kvc_status_t status;
+    /* Zero. */
+    uint32_t flags;
+} kvc_item_t;
+
+/* A block that the engine lends: bytes bytes at data, readable and unchanged until kvc_release. */
+typedef struct kvc_view_t {
+    /* The block's bytes, aligned to at least 64. */
+    const void *data;
+    /* How many there are. */
+    uint64_t bytes;
+    /* The block. */
+    kvc_block_t block;
+    /* What holds it. */
+    kvc_pin_t pin;
+} kvc_view_t;
+
+/* Room for a block that the engine lends to its producer until kvc_commit or kvc_abort. */
+typedef struct kvc_reservation_t {
+    /* Where the block's bytes go, aligned to at least 64. What is there before is undefined. */
+    void *data;
+    /* Room in bytes: what was asked for. */
+    uint64_t bytes;
+    /* The block to be. */
+    kvc_block_t block;
+    /* Zero. */
+    uint64_t reserved;
+} kvc_reservation_t;
+
+/* Counts the keys at the beginning of the list whose blocks are resident: the longest resident prefix.
+ *
+ * Keys after the first that is not resident do not count, resident or not. The answer is a snapshot: a block may be
+ * evicted right afterwards. To keep it, use kvc_acquire_many.
+ *
+ * Flags: KVC_MATCH_TOUCH.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed.
+ *
+ * Statuses: KVC_OK, also for a count of 0.
+ */
+kvc_status_t kvc_match(const kvc_engine_t *engine,
+                       const kvc_key_t *keys,
+                       uint64_t keys_count,
+                       uint32_t flags,
+                       uint64_t *matched_count_out);
+
+/* Says for each key in which tiers its block is resident.
+ *
+ * For hybrid models, whose layers keep different parts of a prompt, a prefix is not enough. tiers_out[i] becomes the
+ * sum of 1 << KVC_TIER_... over the tiers that have block i: 2 for the memory of the host, 0 for not resident.
+ *
+ * Flags: KVC_MATCH_TOUCH.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed. tiers_out has keys_count elements.
+ *
+ * Statuses: KVC_OK, also when none is resident.
+ */
+kvc_status_t kvc_match_each(const kvc_engine_t *engine,
+                            const kvc_key_t *keys,
+                            uint64_t keys_count,
+                            uint32_t flags,
+                            uint8_t *tiers_out,
+                            uint64_t *resident_count_out);
+
+/* Copies a block into the caller's buffer.
+ *
+ * Flags: KVC_COPY_HOT or KVC_COPY_COLD.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed; target need not be initialised. Nothing is written to it unless the status is
+ * KVC_OK.
+ *
+ * Statuses: KVC_OK; KVC_MISS, also while a producer still fills it; KVC_E_TOO_SMALL when the block has more than
+ * target_bytes bytes; KVC_AGAIN when more copies are under way than there are pins for; KVC_E_ARGUMENT for both flags
+ * at once.
+ */
+kvc_status_t kvc_get(const kvc_engine_t *engine,
+                     const kvc_key_t *key,
+                     void *target,
+                     uint64_t target_bytes,
+                     uint32_t flags,
+                     uint64_t *bytes_out);
+
+/* Copies many blocks, each into its own buffer. Every item gets a status of its own, as kvc_get would answer.
+ *
+ * Flags: KVC_COPY_HOT or KVC_COPY_COLD, for all items. The flags of the items must be zero.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers, also those in the items, are borrowed.
+ *
+ * Statuses: KVC_OK whatever became of the items; hits_count_out receives how many of them have KVC_OK. After any
+ * other status the items are as they were.
+ */
+kvc_status_t kvc_get_many(const kvc_engine_t *engine,
+                          kvc_item_t *items,
+                          uint64_t items_count,
+                          uint32_t flags,
+                          uint64_t *hits_count_out);
+
+/* Lends a block to the caller, without copying it. Release the view with kvc_release.
+ *
+ * A held block is neither evicted nor moved. It may be removed meanwhile (kvc_remove): then nobody finds it any more,
+ * and its memory is reused after the last view is released.
+ *
+ * Flags: none yet.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: key and view_out are borrowed. view_out->data is lent until kvc_release; do not write to it. When the
+ * configuration sets pin_expiry_ms, no longer than that.
+ *
+ * Statuses: KVC_OK; KVC_MISS, also while a producer still fills it; KVC_AGAIN when all pins are in use.
+ */
+kvc_status_t kvc_acquire(const kvc_engine_t *engine,
+                         const kvc_key_t *key,
+                         uint32_t flags,
+                         kvc_view_t *view_out);
+
+/* Lends the blocks of the longest resident prefix of the list: kvc_match and kvc_acquire in one.
+ *
+ * Stops at the first block that is not resident, or when the pins run out. Views of that many blocks are written.
+ *
+ * Flags: none yet.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed; views_out has keys_count elements. The data of the views is lent until they are
+ * released.
+ *
+ * Statuses: KVC_OK, also for a count of 0.
+ */
+kvc_status_t kvc_acquire_many(const kvc_engine_t *engine,
+                              const kvc_key_t *keys,
+                              uint64_t keys_count,
+                              uint32_t flags,
+                              kvc_view_t *views_out,
+                              uint64_t *views_count_out);
+
+/* Gives a view back.
+ *
+ * Threads: any, at once; also another one than the one that acquired.
+ *
+ * Memory: view is borrowed and not changed. Its data must not be used any more.
+ *
+ * Statuses: KVC_OK; KVC_E_STALE when it was released already, expired, or never was a view of this engine.
+ */
+kvc_status_t kvc_release(const kvc_engine_t *engine, const kvc_view_t *view);
+
+/* Gives many views back.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: views is borrowed and not changed; the data of the views must not be used any more. released_count_out may
+ * be NULL.
+ *
+ * Statuses: KVC_OK; a view that was stale is passed over, so that released_count_out is less than views_count.
+ */
+kvc_status_t kvc_release_many(const kvc_engine_t *engine,
+                              const kvc_view_t *views,
+                              uint64_t views_count,
+                              uint64_t *released_count_out);
+
+/* ===================================================================================================================
+ * WRITING: RESERVE, COMMIT, PUT
+ * ===================================================================================================================
+ *
+ * kvc_put copies bytes in. kvc_reserve lends room to fill in place (by the program itself, a read from a file, a
+ * device) and kvc_commit makes it readable, all at once; nobody sees a block before. Blocks are immutable: a second
+ * put of the same key answers KVC_EXISTS and stores nothing, and while one producer fills a block, others get
+ * KVC_PENDING, so that the same work is not done twice.
+ *
+ * A full tier evicts blocks by its policy. When nothing can be evicted because everything is held, the answer is
+ * KVC_AGAIN.
+ */
+
+/* For kvc_put_info_t: never evict the block while there is one without this flag that could be. */
+#define KVC_PUT_PROTECTED 1
+
+/* What a put says about its block, for the policy to decide by. Initialise with KVC_PUT_INFO_INIT; everything may
+ * stay zero.
+ */
+typedef struct kvc_put_info_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* Key of the block before this one in the request's chain; it need not be resident. NULL for none. Copied. */
+    const kvc_key_t *parent;
+    /* Place in the request's chain, from 0. */
+    uint64_t chain_index;
+    /* Tokens in the block. */
+    uint64_t tokens_count;
+    /* What computing the block again would cost, in microseconds. */
+    uint64_t recompute_cost_us;
+    /* The conversation that the block belongs to; 0 for none. */
+    uint64_t conversation_id;
+    /* The namespace that the block is cleared with (kvc_namespace_clear); any number. */
+    uint64_t namespace_id;
+    /* Retention priority, 0 (evicted first) to 100. */
+    uint64_t priority;
+    /* KVC_PUT_PROTECTED or 0. */
+    uint64_t flags;
+    /* Milliseconds after which priority and protection lapse, at most 400 days; 0 for never. */
+    uint64_t expiry_ms;
+    /* Which of the configuration's geometries the block has, from 1; 0 for plain bytes. */
+    uint64_t geometry_id;
+} kvc_put_info_t;
+
+/* Lends room for a block of bytes bytes to its producer. Fill it, then kvc_commit; or give it up with kvc_abort.
+ *
+ * Until then the block is not resident, and other producers of the same key get KVC_PENDING.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: key, info and reservation_out are borrowed; info may be NULL. reservation_out->data is lent until
+ * kvc_commit or kvc_abort; when the configuration sets reservation_expiry_ms, no longer than that.
+ *
+ * Statuses: KVC_OK; KVC_EXISTS; KVC_PENDING; KVC_AGAIN when everything is held; KVC_E_TOO_LARGE for more than
+ * block_bytes of the configuration; KVC_E_ARGUMENT for 0 bytes and for values of info outside their range.
+ */
+kvc_status_t kvc_reserve(const kvc_engine_t *engine,
+                         const kvc_key_t *key,
+                         uint64_t bytes,
+                         const kvc_put_info_t *info,
+                         kvc_reservation_t *reservation_out);
+
+/* Makes a reserved block readable.
+ *
+ * bytes says how much was filled in, from the beginning, at most what was reserved; 0 means all of it.
+ *
+ * Threads: any, at once; also another one than the one that reserved.
+ *
+ * Memory: reservation is borrowed and not changed. Its data must not be written any more.
+ *
+ * Statuses: KVC_OK; KVC_E_STALE when it was committed or aborted already, or expired; KVC_E_TOO_LARGE for more bytes
+ * than were reserved.
+ */
+kvc_status_t kvc_commit(const kvc_engine_t *engine, const kvc_reservation_t *reservation, uint64_t bytes);
+
+/* Gives a reservation up; the room is free again.
+ *
+ * Threads: any, at once; also another one than the one that reserved.
+ *
+ * Memory: reservation is borrowed and not changed. Its data must not be written any more.
+ *
+ * Statuses: KVC_OK; KVC_E_STALE when it was committed or aborted already, or expired.
+ */
+kvc_status_t kvc_abort(const kvc_engine_t *engine, const kvc_reservation_t *reservation);
+
+/* Stores a block: reserve, copy and commit in one.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: key, source and info are borrowed; info may be NULL.
+ *
+ * Statuses: KVC_OK; KVC_EXISTS; KVC_PENDING while another producer fills it; KVC_AGAIN when everything is held;
+ * KVC_E_TOO_LARGE for more than block_bytes of the configuration; KVC_E_ARGUMENT for 0 bytes and for values of info
+ * outside their range.
+ */
+kvc_status_t kvc_put(const kvc_engine_t *engine,
+                     const kvc_key_t *key,
+                     const void *source,
+                     uint64_t source_bytes,
+                     const kvc_put_info_t *info);
+
+/* Stores a chain of blocks, in order: each item's parent is the item before it, and the first one's is that of info.
+ *
+ * info says the rest about all of them; its chain_index is that of the first. Every item gets a status of its own, as
+ * kvc_put would answer. Blocks that exist or are pending are passed over. At the first item that cannot be stored for
+ * another reason the batch ends, because a chain with a hole is never matched beyond it; the items after it get
+ * KVC_CANCELLED.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers, also those in the items, are borrowed; info may be NULL.
+ *
+ * Statuses: KVC_OK whatever became of the items; stored_count_out receives how many of them have KVC_OK.
+ * KVC_E_ARGUMENT for values of info outside their range. After any other status than KVC_OK the items are as they
+ * were.
+ */
+kvc_status_t kvc_put_many(const kvc_engine_t *engine,
+                          kvc_item_t *items,
+                          uint64_t items_count,
+                          const kvc_put_info_t *info,
+                          uint64_t *stored_count_out);
+
+/* ===================================================================================================================
+ * KEEPING AND DROPPING: REMOVE, TOUCH, RETAIN, CLEAR
+ * ===================================================================================================================
+ */
+
+/* For kvc_retain: never evict the blocks while there is one without this flag that could be. */
+#define KVC_RETAIN_PROTECTED 1
+
+/* Removes blocks. From then on nobody finds them.
+ *
+ * A block that somebody holds goes once the last view of it is released; it counts as removed. A block that is not
+ * resident is passed over.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed.
+ *
+ * Statuses: KVC_OK, also when none was resident.
+ */
+kvc_status_t kvc_remove(const kvc_engine_t *engine,
+                        const kvc_key_t *keys,
+                        uint64_t keys_count,
+                        uint64_t *removed_count_out);
+
+/* Counts blocks as used now, so that they are evicted later, without reading them.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed.
+ *
+ * Statuses: KVC_OK, also when none was resident; touched_count_out receives how many were.
+ */
+kvc_status_t kvc_touch(const kvc_engine_t *engine,
+                       const kvc_key_t *keys,
+                       uint64_t keys_count,
+                       uint64_t *touched_count_out);
+
+/* Changes how long resident blocks are kept: priority, protection and when both lapse.
+ *
+ * priority is 0 (evicted first) to 100; expiry_ms is milliseconds from now, 0 for never, at most 400 days. Blocks
+ * that are not resident are passed over.
+ *
+ * Flags: KVC_RETAIN_PROTECTED.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed.
+ *
+ * Statuses: KVC_OK, also when none was resident; retained_count_out receives how many were; KVC_E_ARGUMENT for a
+ * priority or an expiry outside its range.
+ */
+kvc_status_t kvc_retain(const kvc_engine_t *engine,
+                        const kvc_key_t *keys,
+                        uint64_t keys_count,
+                        uint32_t priority,
+                        uint64_t expiry_ms,
+                        uint32_t flags,
+                        uint64_t *retained_count_out);
+
+/* Removes every block that was put with this namespace (namespace_id of kvc_put_info_t).
+ *
+ * Takes time proportional to the number of blocks there can be. Blocks put meanwhile may stay.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: removed_count_out is borrowed.
+ *
+ * Statuses: KVC_OK, also when there was none.
+ */
+kvc_status_t kvc_namespace_clear(const kvc_engine_t *engine, uint64_t namespace_id, uint64_t *removed_count_out);
+
+/* ===================================================================================================================
+ * LANES: HANDING OVER WORK AND FETCHING THE RESULTS LATER
+ * ===================================================================================================================
+ *
+ * A lane is one producer's private pair of queues. Submit operations in batches, each with a user_data of your own;
+ * get completions back with kvc_reap, or wait for one with kvc_wait. With workers (workers_count of the
+ * configuration) the work is done on the library's threads and an event fd tells when there is something to reap; in
+ * tick mode it is done inside kvc_reap, kvc_wait and kvc_tick. Each operation completes exactly once: reaped, or
+ * fetched by kvc_wait.
+ *
+ * Operations of one lane begin in the order in which they were submitted.
+ */
+
+/* kvc_match of keys. The result is the count. */
+#define KVC_OP_MATCH 1
+
+/* kvc_get of each of keys: block i goes to data + i * bytes. Ends at the first that fails, with its status. The
+ * result is, for one key, the bytes of the block; for more, how many were copied.
+ */
+#define KVC_OP_GET 2
+
+/* kvc_put of each of keys, as a chain: block i has bytes bytes and is at data + i * bytes. Ends at the first that
+ * cannot be stored, with its status; among several, blocks that exist are passed over. The result is how many were
+ * stored. info may be NULL.
+ */
+#define KVC_OP_PUT 3
+
+/* kvc_remove of keys. The result is the count. */
+#define KVC_OP_REMOVE 4
+
+/* kvc_touch of keys. The result is the count. */
+#define KVC_OP_TOUCH 5
+
+/* kvc_acquire_many of keys: data points to keys_count structs of type kvc_view_t, and bytes is their size in bytes,
+ * all together. The result is the count; the status is KVC_MISS where it is 0.
+ */
+#define KVC_OP_ACQUIRE 6
+
+/* An operation to submit. Set what the opcode does not use to zero. */
+typedef struct kvc_op_t {
+    /* What to do (KVC_OP_...). */
+    uint32_t opcode;
+    /* The flags that the opcode's function takes: KVC_MATCH_TOUCH for match, KVC_COPY_HOT or KVC_COPY_COLD for get.
+     * Zero for the others.
+     */
+    uint32_t flags;
+    /* Anything; comes back in the completion. */
+    uint64_t user_data;
+    /* Keys. Kept until the completion. */
+    const kvc_key_t *keys;
+    /* How many. */
+    uint64_t keys_count;
+    /* Bytes to read or write, as the opcode says. Kept until the completion. */
+    void *data;
+    /* Bytes at data, as the opcode says. */
+    uint64_t bytes;
+    /* For put: what is to be said about the blocks; may be NULL. Copied. */
+    const kvc_put_info_t *info;
+    /* Zero; reserved. */
+    kvc_block_t block;
+} kvc_op_t;
+
+/* What became of an operation. */
+typedef struct kvc_done_t {
+    /* The operation's user_data. */
+    uint64_t user_data;
+    /* The operation's ticket. */
+    kvc_ticket_t ticket;
+    /* What the blocking function would have answered. */
+    kvc_status_t status;
+    /* The operation's opcode. */
+    uint32_t opcode;
+    /* A count or a number of bytes, as the opcode says. */
+    uint64_t result;
+} kvc_done_t;
+
+/* Opens a lane.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: lane_out is borrowed. The lane's queues are in the engine's plan.
+ *
+ * Statuses: KVC_OK; KVC_AGAIN when lanes_count of the configuration are open.
+ */
+kvc_status_t kvc_lane_open(const kvc_engine_t *engine, kvc_lane_t *lane_out);
+
+/* Closes a lane whose operations are all completed and fetched.
+ *
+ * Threads: one at a time on a lane.
+ *
+ * Memory: none.
+ *
+ * Statuses: KVC_OK; KVC_E_STALE when the lane is not open; KVC_E_BUSY while operations are under way or not fetched
+ * yet, or another thread is on the lane.
+ */
+kvc_status_t kvc_lane_close(const kvc_engine_t *engine, kvc_lane_t lane);
+
+/* Gives the event fd of a lane: readable when there is something to reap.
+ *
+ * For epoll, poll, asyncio and the like. Read its 8 bytes before reaping, as with every event fd of Linux. It belongs
+ * to the library: do not close it; it is valid until the lane is closed. Workers signal it; in tick mode, a kvc_tick
+ * of another thread does.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: fd_out is borrowed.
+ *
+ * Statuses: KVC_OK; KVC_E_STALE when the lane is not open.
+ */
+kvc_status_t kvc_lane_event_fd(const kvc_engine_t *engine,
+                               kvc_lane_t lane,
+                               int32_t *fd_out);
+
+/* Submits operations on a lane, in order, as many as there is room for.
+ *
+ * taken_count_out receives how many were taken. The first operation that is not taken ends the batch; submit from
+ * there on again, and if there is something wrong with that operation, the status then says what.
+ *
+ * Threads: one at a time on a lane.
+ *
+ * Memory: ops, and info of each, are copied. What keys and data of an operation point to is kept until its
+ * completion. tickets_out has ops_count elements, of which as many as are taken are written; NULL if you do not want
+ * tickets.
+ *
+ * Statuses: KVC_OK, also when not all were taken; if not even the first one was: KVC_AGAIN when lane_depth operations
+ * are under way or not reaped yet, KVC_E_UNSUPPORTED for its opcode or flags, KVC_E_ARGUMENT, KVC_E_NULL. KVC_E_STALE
+ * when the lane is not open; KVC_E_BUSY when another thread is on the lane.
+ */
+kvc_status_t kvc_submit(const kvc_engine_t *engine,
+                        kvc_lane_t lane,
+                        const kvc_op_t *ops,
+                        uint64_t ops_count,
+                        kvc_ticket_t *tickets_out,
+                        uint64_t *taken_count_out);
+
+/* Fetches completions, the oldest first, as many as there are and done_out has room for.
+ *
+ * In tick mode it does the work of the lane first.
+ *
+ * Threads: one at a time on a lane.
+ *
+ * Memory: all pointers are borrowed. done_out has capacity elements, of which done_count_out are written.
+ *
+ * Statuses: KVC_OK, also when there was none; KVC_E_STALE when the lane is not open; KVC_E_BUSY when another thread
+ * is on the lane.
+ */
+kvc_status_t kvc_reap(const kvc_engine_t *engine,
+                      kvc_lane_t lane,
+                      kvc_done_t *done_out,
+                      uint64_t capacity,
+                      uint64_t *done_count_out);
+
+/* Waits for one operation, and fetches its completion, which is then not reaped any more.
+ *
+ * timeout_ns 0 does not wait; UINT64_MAX waits for ever. This is the only function that sleeps.
+ *
+ * Threads: one at a time on a lane.
+ *
+ * Memory: done_out is borrowed; NULL if you only want the status of this call.
+ *
+ * Statuses: KVC_OK, whatever the operation's own status in done_out; KVC_TIMEOUT, and the operation goes on;
+ * KVC_E_STALE when the lane is not open or the completion was fetched before; KVC_E_BUSY when another thread is on
+ * the lane.
+ */
+kvc_status_t kvc_wait(const kvc_engine_t *engine,
+                      kvc_lane_t lane,
+                      kvc_ticket_t ticket,
+                      uint64_t timeout_ns,
+                      kvc_done_t *done_out);
+
+/* Cancels an operation that has not begun. It completes with KVC_CANCELLED and is reaped like any other.
+ *
+ * Threads: one at a time on a lane.
+ *
+ * Memory: none.
+ *
+ * Statuses: KVC_OK; KVC_PENDING when it is too late, and the operation completes as usual; KVC_E_STALE when the lane
+ * is not open or the completion was fetched before.
+ */
+kvc_status_t kvc_cancel(const kvc_engine_t *engine, kvc_lane_t lane, kvc_ticket_t ticket);
+
+/* Does the engine's work in tick mode: operations of all lanes, expiry, upkeep.
+ *
+ * Call it now and then, every millisecond for one; nothing is lost between, it only happens later. The work of one
+ * call is bounded. With workers it does nothing that they would not do.
+ *
+ * now_ns is the engine's time in nanoseconds where the configuration has KVC_CLOCK_TICKS; it never goes back: a
+ * smaller number than before counts as the greatest so far. Otherwise the engine reads the system's clock, and now_ns
+ * is not used: pass 0.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: progress_out is borrowed and may be NULL.
+ *
+ * Statuses: KVC_OK; progress_out receives how many things were done: 0 means that there was nothing to do.
+ */
+kvc_status_t kvc_tick(const kvc_engine_t *engine, uint64_t now_ns, uint64_t *progress_out);
+
+/* ===================================================================================================================
+ * WATCHING: STATISTICS, LATENCIES, METRICS, EVENTS, WHO HOLDS WHAT
+ * ===================================================================================================================
+ *
+ * All of this works at any time, also after a shutdown, costs the hot path nothing that readers share, and allocates
+ * nothing. Numbers are each current; together they are no cut through one instant.
+ */
+
+/* Finding the longest resident prefix, one call. */
+#define KVC_OPERATION_MATCH 0
+
+/* Copying a block out. */
+#define KVC_OPERATION_GET 1
+
+/* Lending a block. */
+#define KVC_OPERATION_ACQUIRE 2
+
+/* Reserving room for a block, with the eviction that it may need. */
+#define KVC_OPERATION_RESERVE 3
+
+/* Making a reserved block readable. */
+#define KVC_OPERATION_COMMIT 4
+
+/* Copying a block in. */
+#define KVC_OPERATION_PUT 5
+
+/* Removing blocks. */
+#define KVC_OPERATION_REMOVE 6
+
+/* Moving a block between tiers. */
+#define KVC_OPERATION_MOVE 7
+
+/* From submission on a lane to completion. */
+#define KVC_OPERATION_SUBMIT 8
+
+/* One call of tick. */
+#define KVC_OPERATION_TICK 9
+
+/* How many kinds of operations there are: they are numbers below this. */
+#define KVC_OPERATIONS_COUNT 10
+
+/* The block became readable in the tier. */
+#define KVC_EVENT_STORED 1
+
+/* The caller removed the block. */
+#define KVC_EVENT_REMOVED 2
+
+/* The block had to make room. */
+#define KVC_EVENT_EVICTED 3
+
+/* The block was moved and is now in the tier given. */
+#define KVC_EVENT_MOVED 4
+
+/* A view of the block was taken back after its time (pin_expiry_ms). */
+#define KVC_EVENT_PIN_EXPIRED 5
+
+/* What happened since the engine was opened, and what is the case now. Initialise with KVC_STATS_INIT.
+ *
+ * Fields that begin with "Now" go up and down; all others count from 0 and wrap at 2^64.
+ */
+typedef struct kvc_stats_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* Keys that match found resident. */
+    uint64_t match_hits;
+    /* Keys that match did not find. */
+    uint64_t match_misses;
+    /* Blocks copied out by get. */
+    uint64_t get_hits;
+    /* Keys that get did not find. */
+    uint64_t get_misses;
+    /* Bytes copied out by get. */
+    uint64_t get_bytes;
+    /* Blocks pinned by acquire. */
+    uint64_t acquires;
+    /* Keys that acquire did not find. */
+    uint64_t acquire_misses;
+    /* Pins given back. */
+    uint64_t releases;
+    /* Blocks reserved for a producer. */
+    uint64_t reserves;
+    /* Blocks that became readable. */
+    uint64_t commits;
+    /* Bytes of the blocks that became readable. */
+    uint64_t commit_bytes;
+    /* Reservations given up by their producer. */
+    uint64_t aborts;
+    /* Puts and reserves answered with EXISTS. */
+    uint64_t puts_existing;
+    /* Puts and reserves answered with PENDING. */
+    uint64_t puts_pending;
+    /* Calls refused with AGAIN: everything pinned or a bounded table full. */
+    uint64_t refusals;
+    /* Blocks that the policy evicted to make room. */
+    uint64_t evictions;
+    /* Blocks that the lock-free sweep evicted, while another thread had the policy. */
+    uint64_t evictions_swept;
+    /* Evictions taken back because a reader held the block. */
+    uint64_t eviction_rollbacks;
+    /* Places given back by blocks that were evicted, removed or given up. */
+    uint64_t frees;
+    /* Blocks removed by the caller. */
+    uint64_t removes;
+    /* Blocks touched by the caller. */
+    uint64_t touches;
+    /* Pins taken back after their time. */
+    uint64_t pins_expired;
+    /* Reservations taken back after their time. */
+    uint64_t reservations_expired;
+    /* Events that a writer gave up because its slot was still being written. */
+    uint64_t events_lost;
+    /* Calls of tick. */
+    uint64_t ticks;
+    /* Operations taken from a lane. */
+    uint64_t operations_submitted;
+    /* Operations completed on a lane. */
+    uint64_t operations_completed;
+    /* Operations cancelled before they began. */
+    uint64_t operations_cancelled;
+    /* Now: blocks that can be read. */
+    uint64_t blocks_resident;
+    /* Now: blocks that are being filled by their producer. */
+    uint64_t blocks_reserved;
+    /* Slots of the memory tier. */
+    uint64_t slots_count;
+    /* Now: slots of the memory tier that are free. */
+    uint64_t slots_free;
+    /* Bytes of all slots. */
+    uint64_t bytes_capacity;
+    /* Now: views that are held (kvc_acquire). */
+    uint64_t pins_in_use;
+    /* Now: age in nanoseconds of the oldest of them. */
+    uint64_t pins_age_ns_max;
+    /* Now: lanes that are open. */
+    uint64_t lanes_open;
+    /* The number that the next event will have. */
+    uint64_t event_sequence_next;
+} kvc_stats_t;
+
+/* What fits into the engine; does not change while it is open. Initialise with KVC_CAPACITY_INIT. */
+typedef struct kvc_capacity_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* Most blocks resident at once. */
+    uint64_t blocks_count;
+    /* Most bytes of one block. */
+    uint64_t block_bytes;
+    /* Bytes of all slots of the memory tier. */
+    uint64_t cpu_bytes;
+    /* Most views held at once. */
+    uint64_t pins_count;
+    /* Most lanes open at once. */
+    uint64_t lanes_count;
+    /* Most operations of one lane under way. */
+    uint64_t lane_depth;
+    /* Bytes of everything, as in the plan. */
+    uint64_t bytes;
+} kvc_capacity_t;
+
+/* How long the timed operations of one kind took in one tier. Initialise with KVC_HISTOGRAM_INIT.
+ *
+ * One operation of latency_sample_count (of the configuration) is timed. A quantile is never below the exact value
+ * and at most one eighth above it. Everything is 0 where nothing was timed.
+ */
+typedef struct kvc_histogram_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* Operations timed. */
+    uint64_t count;
+    /* Their latencies together, in nanoseconds. */
+    uint64_t latency_ns_sum;
+    /* The longest, in nanoseconds. */
+    uint64_t latency_ns_max;
+    /* Half of them took no longer, in nanoseconds. */
+    uint64_t latency_ns_p50;
+    /* 90 of 100 took no longer, in nanoseconds. */
+    uint64_t latency_ns_p90;
+    /* 99 of 100 took no longer, in nanoseconds. */
+    uint64_t latency_ns_p99;
+    /* 999 of 1000 took no longer, in nanoseconds. */
+    uint64_t latency_ns_p999;
+} kvc_histogram_t;
+
+/* One thing that happened to a block, for a router that follows which blocks are where. */
+typedef struct kvc_event_t {
+    /* The event's number; the next event has the next one. */
+    uint64_t sequence;
+    /* The engine's clock when it happened, in nanoseconds. */
+    uint64_t time_ns;
+    /* The block's key. */
+    kvc_key_t key;
+    /* The block. */
+    kvc_block_t block;
+    /* What happened (KVC_EVENT_...). */
+    uint32_t kind;
+    /* In which tier (KVC_TIER_...). */
+    uint32_t tier;
+} kvc_event_t;
+
+/* A view that is held. */
+typedef struct kvc_pin_info_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* The key of the block held. */
+    kvc_key_t key;
+    /* The block held. */
+    kvc_block_t block;
+    /* The pin. */
+    kvc_pin_t pin;
+    /* How long it has been held, in nanoseconds; 0 for a view taken a moment ago. */
+    uint64_t age_ns;
+} kvc_pin_info_t;
+
+/* Reads all counters and gauges.
+ *
+ * Takes a few microseconds: it looks at every stripe and every pin.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: stats_out is borrowed.
+ *
+ * Statuses: KVC_OK; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_stats_get(const kvc_engine_t *engine, kvc_stats_t *stats_out);
+
+/* Says what fits.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: capacity_out is borrowed.
+ *
+ * Statuses: KVC_OK; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_capacity_get(const kvc_engine_t *engine, kvc_capacity_t *capacity_out);
+
+/* Reads how long the operations of one kind (KVC_OPERATION_...) took in one tier (KVC_TIER_...).
+ *
+ * Threads: any, at once.
+ *
+ * Memory: histogram_out is borrowed.
+ *
+ * Statuses: KVC_OK; KVC_E_UNSUPPORTED for an operation or a tier that this version does not know; KVC_E_ARGUMENT and
+ * KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_histogram_get(const kvc_engine_t *engine,
+                               uint32_t operation,
+                               uint32_t tier,
+                               kvc_histogram_t *histogram_out);
+
+/* Writes all metrics as the text that a Prometheus scraper reads, with a closing NUL byte.
+ *
+ * 64 KiB are always enough for an engine of this version.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: buffer and bytes_out are borrowed.
+ *
+ * Statuses: KVC_OK; bytes_out receives the length of the text without the NUL byte; KVC_E_TOO_SMALL when the buffer
+ * has not room for both, and then what is in the buffer is undefined.
+ */
+kvc_status_t kvc_metrics_write(const kvc_engine_t *engine, char *buffer, uint64_t buffer_bytes, uint64_t *bytes_out);
+
+/* Reads events, oldest first, as many as events_out has room for.
+ *
+ * sequence_inout is the reader's own place: begin with 0, and pass it again each time. Every reader has its own;
+ * reading takes nothing away. Events that the ring has overwritten before this reader came are counted in
+ * lost_count_out; so the reader knows when to compare its picture with the engine (kvc_match_each). With events_count
+ * of KVC_NONE there are none.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed. events_out has capacity elements, of which count_out are written.
+ *
+ * Statuses: KVC_OK, also when there was none.
+ */
+kvc_status_t kvc_events_read(const kvc_engine_t *engine,
+                             uint64_t *sequence_inout,
+                             kvc_event_t *events_out,
+                             uint64_t capacity,
+                             uint64_t *count_out,
+                             uint64_t *lost_count_out);
+
+/* Lists the views that are held, as many as there is room for: to find callers that forgot to release.
+ *
+ * Set struct_size of the first element (KVC_PIN_INFO_INIT): it holds for all of them, and the library writes it to
+ * every element that it fills in. Fields that the library does not know become zero.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed. pins_out has capacity elements; what is in elements that are not filled in is
+ * undefined afterwards.
+ *
+ * Statuses: KVC_OK; count_out receives how many views are held, which may be more than capacity. KVC_E_ARGUMENT and
+ * KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_pins_get(const kvc_engine_t *engine,
+                          kvc_pin_info_t *pins_out,
+                          uint64_t capacity,
+                          uint64_t *count_out);
+
+/* ===================================================================================================================
+ * LAYOUT: BETWEEN AN INFERENCE ENGINE'S PAGES AND A BLOCK
+ * ===================================================================================================================
+ *
+ * An inference engine keeps the keys and values of each layer in pages of a few tokens, and finds a request's pages
+ * through a block table. A block of the cache has the same tokens of all layers in one piece, laid out [layer][key,
+ * value][token][head][element] without gaps. Gather copies pages into a block (into a reservation, for one), scatter
+ * copies a block (a view, for one) into pages; the functions that end in _layer move one layer, so that the first
+ * layer can be used while the others are still being loaded.
+ *
+ * How to describe the pages of common engines:
+ *
+ *     engine                 pages of a layer                    order  planes
+ *     vLLM, FlashAttention   [2][page][token][head][element]     NHD    OUTER
+ *     vLLM, FlashInfer       [page][2][token][head][element]     NHD    INNER
+ *     vLLM, FlashInfer HND   [page][2][head][token][element]     HND    INNER
+ *     vLLM, MLA              [page][token][element]              NHD    SEPARATE, planes_count and kv_heads_count 1
+ *     SGLang                 keys, values: [token][head][element] NHD   SEPARATE, tokens_per_page as the page size
+ *
+ * For anything else with contiguous elements of a head, fill in the strides.
+ *
+ * These functions have no engine and may always be called from any number of threads at once. They work on memory of
+ * the host.
+ */
+
+/* Within a plane of a page: all heads of one token together, [token][head][element]. */
+#define KVC_ORDER_NHD 1
+
+/* Within a plane of a page: all tokens of one head together, [head][token][element]. */
+#define KVC_ORDER_HND 2
+
+/* Keys and values of a layer in two buffers. Also for a geometry of one plane. */
+#define KVC_PLANES_SEPARATE 1
+
+/* Keys and values of a layer in one buffer: all keys, then all values. */
+#define KVC_PLANES_OUTER 2
+
+/* Keys and values of a layer in one buffer: the keys and then the values of each page. */
+#define KVC_PLANES_INNER 3
+
+/* The pages of an inference engine. Initialise with KVC_PAGED_INIT.
+ *
+ * A stride of 0 stands for the one without gaps. Strides are in bytes.
+ */
+typedef struct kvc_paged_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* Pages of a layer, 1 to 2^40; page numbers are below it. Required. */
+    uint64_t pages_count;
+    /* Tokens of a page, 1 to 65536; divides tokens_per_block of the geometry or is divided by it. Required. */
+    uint64_t tokens_per_page;
+    /* How tokens and heads lie in a plane (KVC_ORDER_...). Required. */
+    uint64_t order;
+    /* How keys and values lie to each other (KVC_PLANES_...). Required. */
+    uint64_t planes;
+    /* From one page to the next, or 0. */
+    uint64_t page_stride_bytes;
+    /* From a key to the value of the same place within one buffer, or 0. Not used with separate buffers. */
+    uint64_t plane_stride_bytes;
+    /* From one token to the next within a page, or 0. */
+    uint64_t token_stride_bytes;
+    /* From one head to the next of the same token, or 0. */
+    uint64_t head_stride_bytes;
+    /* For each layer, where its pages begin: the keys, or keys and values where they share a buffer. Required. */
+    void *const *keys;
+    /* How many there are: layers_count of the geometry. */
+    uint64_t keys_count;
+    /* For each layer, where the pages of its values begin; NULL unless KVC_PLANES_SEPARATE with two planes. */
+    void *const *values;
+    /* How many there are: layers_count of the geometry, or 0. */
+    uint64_t values_count;
+} kvc_paged_t;
+
+/* Copies the pages of one block into its contiguous form.
+ *
+ * pages are the block's part of the request's block table: the numbers of the pages in the order of their tokens, as
+ * many as a block spans, 1 where a page holds several blocks. token_first is the first token within the first page:
+ * 0, except where a page holds several blocks.
+ *
+ * Flags: KVC_COPY_HOT or KVC_COPY_COLD.
+ *
+ * Threads: any, at once, as long as nobody writes these pages.
+ *
+ * Memory: all pointers, also those in paged, are borrowed. Pages are only read. Block and pages must not overlap.
+ *
+ * Statuses: KVC_OK; KVC_E_CONFIG or KVC_E_CONFLICT for a geometry or a kvc_paged_t with a field outside its range,
+ * also strides with which two places would overlap; KVC_E_ARGUMENT for a page number, a number of pages or of
+ * pointers, or a token_first that does not fit; KVC_E_TOO_SMALL when block_bytes is less than the block of the
+ * geometry; KVC_E_NULL; KVC_E_UNSUPPORTED.
+ */
+kvc_status_t kvc_layout_gather(const kvc_geometry_t *geometry,
+                               const kvc_paged_t *paged,
+                               const uint32_t *pages,
+                               uint64_t pages_count,
+                               uint64_t token_first,
+                               uint32_t flags,
+                               void *block_out,
+                               uint64_t block_bytes);
+
+/* Copies one layer of the pages of one block. As kvc_layout_gather, but target_out begins with this layer.
+ *
+ * Threads: any, at once, as long as nobody writes these pages.
+ *
+ * Memory: as kvc_layout_gather.
+ *
+ * Statuses: as kvc_layout_gather; KVC_E_ARGUMENT also for a layer that the geometry does not have.
+ */
+kvc_status_t kvc_layout_gather_layer(const kvc_geometry_t *geometry,
+                                     const kvc_paged_t *paged,
+                                     const uint32_t *pages,
+                                     uint64_t pages_count,
+                                     uint64_t token_first,
+                                     uint64_t layer,
+                                     uint32_t flags,
+                                     void *target_out,
+                                     uint64_t target_bytes);
+
+/* Copies a block into the pages of an inference engine: the way back of kvc_layout_gather.
+ *
+ * Flags: KVC_COPY_HOT or KVC_COPY_COLD.
+ *
+ * Threads: any, at once, as long as nobody else touches these pages.
+ *
+ * Memory: all pointers, also those in paged, are borrowed. The pages of the table are written, others are not
+ * touched. Block and pages must not overlap.
+ *
+ * Statuses: as kvc_layout_gather.
+ */
+kvc_status_t kvc_layout_scatter(const kvc_geometry_t *geometry,
+                                const kvc_paged_t *paged,
+                                const uint32_t *pages,
+                                uint64_t pages_count,
+                                uint64_t token_first,
+                                uint32_t flags,
+                                const void *block,
+                                uint64_t block_bytes);
+
+/* Copies one layer of a block into pages. As kvc_layout_scatter, but source begins with this layer.
+ *
+ * Threads: any, at once, as long as nobody else touches these pages of this layer.
+ *
+ * Memory: as kvc_layout_scatter.
+ *
+ * Statuses: as kvc_layout_gather_layer.
+ */
+kvc_status_t kvc_layout_scatter_layer(const kvc_geometry_t *geometry,
+                                      const kvc_paged_t *paged,
+                                      const uint32_t *pages,
+                                      uint64_t pages_count,
+                                      uint64_t token_first,
+                                      uint64_t layer,
+                                      uint32_t flags,
+                                      const void *source,
+                                      uint64_t source_bytes);
+
+/* ===================================================================================================================
+ * INITIALIZERS AND SIZES
+ * ===================================================================================================================
+ *
+ * Everything zero but struct_size: kvc_config_t config = KVC_CONFIG_INIT;
+ */
+#ifdef __cplusplus
+} /* extern "C" */
+template <class T> inline T kvc_sized_() {
+    T value = T();
+    value.struct_size = sizeof(T);
+    return value;
+}
+#define KVC_SIZED_(type) (kvc_sized_<type>())
+#define KVC_ASSERT_(condition, text) static_assert(condition, text)
+extern "C" {
+#else
+#define KVC_SIZED_(type) {.struct_size = sizeof(type)}
+#define KVC_ASSERT_(condition, text) _Static_assert(condition, text)
+#endif
+
+#define KVC_GEOMETRY_INIT KVC_SIZED_(kvc_geometry_t)
+#define KVC_CONFIG_INIT KVC_SIZED_(kvc_config_t)
+#define KVC_PLAN_INIT KVC_SIZED_(kvc_plan_t)
+#define KVC_ERROR_INIT KVC_SIZED_(kvc_error_t)
+#define KVC_PUT_INFO_INIT KVC_SIZED_(kvc_put_info_t)
+#define KVC_STATS_INIT KVC_SIZED_(kvc_stats_t)
+#define KVC_CAPACITY_INIT KVC_SIZED_(kvc_capacity_t)
+#define KVC_HISTOGRAM_INIT KVC_SIZED_(kvc_histogram_t)
+#define KVC_PIN_INFO_INIT KVC_SIZED_(kvc_pin_info_t)
+#define KVC_PAGED_INIT KVC_SIZED_(kvc_paged_t)
+
+KVC_ASSERT_(sizeof(kvc_key_t) == 32, "kvc_key_t has 32 bytes");
+KVC_ASSERT_(sizeof(kvc_block_t) == 8, "kvc_block_t has 8 bytes");
+KVC_ASSERT_(sizeof(kvc_pin_t) == 8, "kvc_pin_t has 8 bytes");
+KVC_ASSERT_(sizeof(kvc_lane_t) == 8, "kvc_lane_t has 8 bytes");
+KVC_ASSERT_(sizeof(kvc_ticket_t) == 8, "kvc_ticket_t has 8 bytes");
+KVC_ASSERT_(sizeof(kvc_view_t) == 32, "kvc_view_t has 32 bytes");
+KVC_ASSERT_(sizeof(kvc_reservation_t) == 32, "kvc_reservation_t has 32 bytes");
+KVC_ASSERT_(sizeof(kvc_item_t) == 64, "kvc_item_t has 64 bytes");
+KVC_ASSERT_(sizeof(kvc_op_t) == 64, "kvc_op_t has 64 bytes");
+KVC_ASSERT_(sizeof(kvc_done_t) == 32, "kvc_done_t has 32 bytes");
+KVC_ASSERT_(sizeof(kvc_event_t) == 64, "kvc_event_t has 64 bytes");
+KVC_ASSERT_(sizeof(kvc_component_t) == 80, "kvc_component_t has 80 bytes");
+KVC_ASSERT_(sizeof(kvc_geometry_t) == 56, "kvc_geometry_t has 56 bytes");
+KVC_ASSERT_(sizeof(kvc_config_t) == 176, "kvc_config_t has 176 bytes");
+KVC_ASSERT_(sizeof(kvc_plan_t) == 2696, "kvc_plan_t has 2696 bytes");
+KVC_ASSERT_(sizeof(kvc_error_t) == 336, "kvc_error_t has 336 bytes");
+KVC_ASSERT_(sizeof(kvc_put_info_t) == 88, "kvc_put_info_t has 88 bytes");
+KVC_ASSERT_(sizeof(kvc_stats_t) == 304, "kvc_stats_t has 304 bytes");
+KVC_ASSERT_(sizeof(kvc_capacity_t) == 64, "kvc_capacity_t has 64 bytes");
+KVC_ASSERT_(sizeof(kvc_histogram_t) == 64, "kvc_histogram_t has 64 bytes");
+KVC_ASSERT_(sizeof(kvc_pin_info_t) == 64, "kvc_pin_info_t has 64 bytes");
+KVC_ASSERT_(sizeof(kvc_paged_t) == 104, "kvc_paged_t has 104 bytes");
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* KVCACHE_H */

@@ -1,0 +1,101 @@
+//! `kvcache bench`: the engine against the least that its work can cost, in one run.
+//!
+//! Machines are shared and noisy: between two runs every figure may move by half. So what is compared is measured
+//! alternately, round by round (look-ups one by one even sample by sample), and what counts are the ratios.
+
+mod copies;
+mod floor;
+mod lookup;
+mod machine;
+mod report;
+mod seals;
+
+use std::error::Error;
+
+use clap::{Args, ValueEnum};
+
+use report::{Report, Wanted};
+
+/// What to measure.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Section {
+    /// Look-ups, copies, heap and system calls, the time to open
+    Core,
+}
+
+/// How to measure.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// What to measure
+    #[arg(value_enum, default_value_t = Section::Core)]
+    section: Section,
+    /// One JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Rounds in which everything is measured once; the medians count
+    #[arg(long, value_name = "COUNT", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+}
+
+/// Measures and prints.
+///
+/// # Errors
+/// The system's, or an engine that answers wrongly.
+pub fn run(args: &BenchArgs) -> Result<(), Box<dyn Error>> {
+    let report = match args.section {
+        Section::Core => core(usize::from(args.rounds))?,
+    };
+    if args.json {
+        crate::print_json(&report);
+    } else {
+        print!("{}", report.text());
+    }
+    Ok(())
+}
+
+fn core(rounds: usize) -> Result<Report, Box<dyn Error>> {
+    // First of all: it forks, and the fewer pages there are the better.
+    let seals = seals::measure()?;
+    let lookups = lookup::measure(rounds)?;
+    let copies = copies::measure(rounds)?;
+    let churned = &lookups.churned;
+    let fresh = &lookups.fresh;
+    let wanted = vec![
+        Wanted::at_most("match_ns_per_key / floor_ns_per_key", fresh.match_ratio, 2.0),
+        Wanted::at_most(
+            "hit_serialised_p50_ns / floor_serialised_p50_ns",
+            fresh.hit_p50_ratio,
+            1.5,
+        ),
+        Wanted::at_most(
+            "hit_serialised_p99_ns / floor_serialised_p99_ns",
+            fresh.hit_p99_ratio,
+            1.3,
+        ),
+        Wanted::at_most("churned: match_ns_per_key / floor_ns_per_key", churned.match_ratio, 2.0),
+        Wanted::at_most("churned: hit_serialised_p50_ns / floor_…", churned.hit_p50_ratio, 1.5),
+        Wanted::at_most("churned: hit_serialised_p99_ns / floor_…", churned.hit_p99_ratio, 1.3),
+        Wanted::at_least("get_cold_2mib_gbps / stream_copy_2mib_gbps", copies.get_ratio, 0.95),
+        Wanted::at_least("get_cold_2mib_gbps / memcpy_2mib_gbps", copies.memcpy_ratio, 1.5),
+        Wanted::at_least("get_hot_2threads / get_hot_1thread", copies.hot_ratio, 1.8),
+        Wanted::at_most("heap_calls_per_op", seals.heap_calls_per_op, 0.0),
+        Wanted::at_most("syscalls_per_hit", seals.syscalls_per_hit, 0.0),
+        Wanted::at_most("metadata_bytes_per_block", seals.metadata_bytes_per_block, 128.0),
+        Wanted::at_most("open_16gib_ms", seals.open_16gib_ms, 100.0),
+    ];
+    Ok(Report {
+        section: "core",
+        rounds_count: rounds,
+        machine: machine::describe(lookups.huge_pages_bytes)?,
+        lookups,
+        copies,
+        seals,
+        wanted,
+    })
+}
+
+/// The middle of `values`.
+fn median(values: &mut [f64]) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}

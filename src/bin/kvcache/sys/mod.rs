@@ -1,0 +1,6 @@
+//! What the program asks of processor and kernel directly: the only rooms with unsafe code.
+
+pub mod allocator;
+pub mod clock;
+pub mod memory;
+pub mod seccomp;

@@ -1,0 +1,271 @@
+//! From a configuration to the exact bytes of everything, before anything exists.
+
+use crate::config::{Config, PolicyKind};
+use crate::error::ConfigError;
+use crate::limits::{PAGE_BYTES, STRIPE_BYTES};
+use crate::units::Tier;
+
+/// Words of 8 bytes that one stripe's counters take; the metrics room asserts that its counters fit.
+pub const COUNTER_WORDS_PER_STRIPE: u64 = 64;
+/// Words of 8 bytes of all latency histograms; asserted by the metrics room.
+pub const HISTOGRAM_WORDS: u64 = 16384;
+/// Words of 8 bytes of one event; asserted by the metrics room.
+pub const EVENT_WORDS: u64 = 10;
+/// Bytes of one ticket of a lane; asserted by the engine room.
+pub const TICKET_BYTES: u64 = 256;
+/// Bytes of one lane's shared words; asserted by the engine room.
+pub const LANE_BYTES: u64 = 1024;
+/// Entries of an index bucket: as many tags of 16 bits fit into a cache line beside two counters.
+pub const BUCKET_ENTRIES: u64 = 28;
+/// Blocks per bucket when the engine is full; see the index for how many lie further on than their home then.
+const BUCKET_BLOCKS: u64 = 25;
+
+/// What a component of the plan is for; its place in [`Plan::components`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Part {
+    /// Shared heads of lists and clocks, each on its own lines.
+    Control,
+    /// Striped counters.
+    Counters,
+    /// Latency histograms.
+    Histograms,
+    /// The event ring.
+    Events,
+    /// Pin words and hints, a run of lines per stripe.
+    Pins,
+    /// When each pin was taken.
+    PinTimes,
+    /// Index buckets.
+    Index,
+    /// Block entries: key, state, recency, location.
+    Entries,
+    /// What the caller said about each block.
+    Facts,
+    /// The policy's word for each block.
+    PolicyWords,
+    /// The policy's two half words for each block.
+    PolicyLinks,
+    /// Fixed part of the policy: heads of its queues.
+    PolicyHeads,
+    /// Links of the policy's inbox.
+    Inbox,
+    /// Links of the free slots.
+    SlotLinks,
+    /// Shared words of the lanes.
+    Lanes,
+    /// Rings and free links of the lanes: three half words a ticket.
+    LaneRings,
+    /// Lane tickets.
+    Tickets,
+    /// The memory tier's slots.
+    Slots,
+}
+
+/// How many components a plan has.
+pub const PARTS_COUNT: usize = Part::Slots as usize + 1;
+
+/// One line of the plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Component {
+    /// What it is.
+    pub name: &'static str,
+    /// The tier it belongs to.
+    pub tier: Tier,
+    /// Whether it is bookkeeping and not payload.
+    pub metadata: bool,
+    /// Bytes from the start of the arena.
+    pub offset: u64,
+    /// How many.
+    pub count: u64,
+    /// Bytes of each.
+    pub bytes_each: u64,
+    /// Bytes of all, rounding included.
+    pub bytes: u64,
+}
+
+/// The exact bytes of everything an engine will ever hold.
+///
+/// A pure function of the configuration: no clock, no system call, no allocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    components: [Component; PARTS_COUNT],
+    bytes: u64,
+    blocks_count: u64,
+    slots_count: u64,
+    slot_bytes: u64,
+}
+
+impl Plan {
+    /// Lays out everything that `config` asks for.
+    ///
+    /// # Errors
+    /// The field that is out of range, with its value and the permitted range.
+    pub fn compute(config: &Config) -> Result<Plan, ConfigError> {
+        config.validate()?;
+        let slot_bytes = config.slot_bytes();
+        let slots_count = config.cpu_bytes / slot_bytes;
+        let blocks_count = slots_count;
+        let buckets_count = blocks_count.div_ceil(BUCKET_BLOCKS);
+        let entries_count = buckets_count * BUCKET_ENTRIES;
+        let stripes = config.stripes_count;
+        let pins_per_stripe = config.pins_per_stripe();
+        let policy_heads_bytes = match config.policy {
+            PolicyKind::Lru => STRIPE_BYTES,
+            PolicyKind::S3Fifo => 4096,
+        };
+        let parts = [
+            ("control", 1, 2048),
+            ("counters", stripes, COUNTER_WORDS_PER_STRIPE * 8),
+            ("latency histograms", 1, HISTOGRAM_WORDS * 8),
+            ("events", config.events_count + 1, EVENT_WORDS * 8),
+            ("pins", stripes, pins_per_stripe * 8 + STRIPE_BYTES),
+            ("pin times", stripes, pins_per_stripe * 8),
+            ("index buckets", buckets_count, 64),
+            ("block entries", entries_count, 64),
+            ("block facts", entries_count, 24),
+            ("policy words", entries_count, 8),
+            ("policy links", entries_count, 8),
+            ("policy heads", 1, policy_heads_bytes),
+            ("policy inbox", entries_count, 4),
+            ("free slot links", slots_count, 4),
+            ("lanes", config.lanes_count, LANE_BYTES),
+            ("lane rings", config.lanes_count * config.lane_depth, 12),
+            ("lane tickets", config.lanes_count * config.lane_depth, TICKET_BYTES),
+            ("slots", slots_count, slot_bytes),
+        ];
+        let mut components = [Component {
+            name: "",
+            tier: Tier::Cpu,
+            metadata: true,
+            offset: 0,
+            count: 0,
+            bytes_each: 0,
+            bytes: 0,
+        }; PARTS_COUNT];
+        let mut offset = 0;
+        for (component, (name, count, bytes_each)) in components.iter_mut().zip(parts) {
+            // The widest values that `validate` lets through keep every product below 2^63.
+            let bytes = (count * bytes_each).div_ceil(PAGE_BYTES) * PAGE_BYTES;
+            *component = Component {
+                name,
+                offset,
+                count,
+                bytes_each,
+                bytes,
+                ..*component
+            };
+            offset += bytes;
+        }
+        components[Part::Slots as usize].metadata = false;
+        Ok(Plan {
+            components,
+            bytes: offset,
+            blocks_count,
+            slots_count,
+            slot_bytes,
+        })
+    }
+
+    /// Every component in the order in which they lie in the arena.
+    pub fn components(&self) -> &[Component] {
+        &self.components
+    }
+
+    /// One component.
+    pub fn part(&self, part: Part) -> &Component {
+        &self.components[part as usize]
+    }
+
+    /// Bytes of the whole arena.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes of everything that is not a slot.
+    pub fn metadata_bytes(&self) -> u64 {
+        self.part(Part::Slots).offset
+    }
+
+    /// Places in the block table: more than blocks, so that each finds one near its home.
+    pub fn entries_count(&self) -> u64 {
+        self.part(Part::Entries).count
+    }
+
+    /// Most blocks known at once.
+    pub fn blocks_count(&self) -> u64 {
+        self.blocks_count
+    }
+
+    /// Slots of the memory tier.
+    pub fn slots_count(&self) -> u64 {
+        self.slots_count
+    }
+
+    /// Bytes between two slots.
+    pub fn slot_bytes(&self) -> u64 {
+        self.slot_bytes
+    }
+
+    /// Bytes per block of key, index, state, facts, policy and lists, rounding left out.
+    pub fn metadata_bytes_per_block(&self) -> f64 {
+        let parts = [
+            Part::Index,
+            Part::Entries,
+            Part::Facts,
+            Part::PolicyWords,
+            Part::PolicyLinks,
+            Part::Inbox,
+            Part::SlotLinks,
+        ];
+        let bytes: u64 = parts
+            .iter()
+            .map(|&part| self.part(part).count * self.part(part).bytes_each)
+            .sum();
+        bytes as f64 / self.blocks_count as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_lie_side_by_side_and_add_up() {
+        for (block_bytes, cpu_bytes) in [(1, 64), (64 << 10, 1 << 30), (2 << 20, 1 << 34), (4097, 1 << 20)] {
+            let config = Config {
+                block_bytes,
+                cpu_bytes,
+                ..Config::default()
+            };
+            let plan = Plan::compute(&config).unwrap();
+            let mut offset = 0;
+            for component in plan.components() {
+                assert_eq!(component.offset, offset, "{}", component.name);
+                assert_eq!(component.offset % PAGE_BYTES, 0);
+                assert!(component.bytes >= component.count * component.bytes_each);
+                offset += component.bytes;
+            }
+            assert_eq!(offset, plan.bytes());
+            assert!(plan.slots_count() * plan.slot_bytes() <= cpu_bytes);
+        }
+    }
+
+    #[test]
+    fn metadata_of_a_million_blocks_is_within_128_bytes_each() {
+        for policy in [PolicyKind::Lru, PolicyKind::S3Fifo] {
+            let config = Config {
+                block_bytes: 64,
+                cpu_bytes: 64 << 20,
+                policy,
+                ..Config::default()
+            };
+            let plan = Plan::compute(&config).unwrap();
+            assert!(
+                plan.metadata_bytes_per_block() <= 128.0,
+                "{}",
+                plan.metadata_bytes_per_block()
+            );
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! libkvcache: a cache engine that a C program links. One library, one header, no daemon.
+//!
+//! The engine keeps immutable blocks of bytes under 32-byte keys: the key/value blocks of a language model first of
+//! all, training samples too. It is sized once, when it is opened, and never allocates again. This header is the
+//! manual: the next pages say how everything works together, then each chapter lists its structs and functions.
+//! It is generated from the library's source; do not edit it.
+//!
+//! # The five-minute tour
+//!
+//! Open an engine of 64 MiB for blocks of up to 64 KiB, put a block, read it back, close:
+//!
+//! ```c
+//! kvc_config_t config = KVC_CONFIG_INIT;
+//! config.block_bytes = 64 << 10;
+//! config.cpu_bytes = 64 << 20;
+//!
+//! kvc_engine_t *engine;
+//! kvc_error_t error = KVC_ERROR_INIT;
+//! if (kvc_engine_open(&config, &engine, &error) != KVC_OK) {
+//!     fprintf(stderr, "%s\n", error.message);
+//!     return 1;
+//! }
+//!
+//! kvc_key_t key;
+//! kvc_key_derive(0, NULL, 0, "greeting", 8, &key);
+//! kvc_put(engine, &key, "hello", 5, NULL);
+//!
+//! char buffer[64 << 10];
+//! uint64_t bytes;
+//! if (kvc_get(engine, &key, buffer, sizeof buffer, 0, &bytes) == KVC_OK)
+//!     printf("%.*s\n", (int)bytes, buffer);
+//!
+//! kvc_close(engine);
+//! ```
+//!
+//! Without copies: `kvc_reserve` lends room inside the engine to fill in place, `kvc_commit` makes it readable;
+//! `kvc_acquire` lends a view of a block and `kvc_release` gives it back. For the blocks of a prompt, derive a chain of
+//! keys with `kvc_key_chain_many` and ask how much of it is there with `kvc_match` or take it with `kvc_acquire_many`.
+//! To hand over work and fetch the results later, open a lane: `kvc_submit`, `kvc_reap`.
+//!
+//! Compile with `cc program.c $(pkg-config --cflags --libs kvcache)`.
+//!
+//! # Words
+//!
+//! - block: immutable bytes under a key, at most `block_bytes` of the configuration.
+//! - key: 32 opaque bytes, compared whole. Bring your own or derive them (chapter Keys).
+//! - tier: a place where blocks live; so far the memory of the host.
+//! - slot: room for one block in a tier.
+//! - resident: readable now. A reserved block is not resident until it is committed.
+//! - pin: keeps a block where it is until it is released.
+//! - lane: one producer's private queues of operations and completions. ticket: one submitted operation.
+//! - geometry: what a key/value block consists of: layers, heads, tokens, element type.
+//! - plan: the exact bytes of everything, computed before anything exists.
+//!
+//! # Statuses
+//!
+//! Almost every function returns `kvc_status_t`. Zero is done. Positive is an answer that a correct program meets in
+//! normal use (`KVC_MISS`, `KVC_AGAIN`). Negative is an error: the program, the configuration or the machine is at
+//! fault. Numbers never change meaning. There is no errno and no last error: a refused configuration is explained in
+//! a `kvc_error_t` that the caller brings, everything else is in the number. `kvc_status_name` gives its name.
+//!
+//! Outputs are written only on success (`KVC_OK`): after any other status they hold what they held before. The two
+//! exceptions are said where they occur: `kvc_error_t`, and the statuses inside the items of a batch. Batches say how
+//! many they did.
+//!
+//! Every function that takes an engine can also answer the following; the functions list only what is special:
+//! - `KVC_E_NULL`: the engine, or another pointer that must not be NULL, is NULL.
+//! - `KVC_E_HANDLE`: the engine is not an open engine (closed already, or never one). It is not dereferenced to find
+//!   out.
+//! - `KVC_E_ARGUMENT`: a pointer is misaligned for its type, or a count is larger than any array can be.
+//! - `KVC_E_UNSUPPORTED`: a flag, an opcode or a field that this version does not know.
+//! - `KVC_E_SHUTDOWN`: after `kvc_shutdown`, where the call would begin new work.
+//! - `KVC_E_FORKED`: the engine was opened by a parent process, see Processes.
+//! - `KVC_E_INTERNAL`: a failure inside the library was caught before it reached the caller. From then on every call
+//!   answers `KVC_E_POISONED`; the engine can only be closed. The library never takes its host down.
+//!
+//! # Threads
+//!
+//! A parameter `const kvc_engine_t *` means: any number of threads may be in this call, and in others, at once. A
+//! parameter `kvc_engine_t *` (`kvc_shutdown`, `kvc_close`) means: no other thread is in a call on this engine, and
+//! after `kvc_close` none will be. Functions without an engine may always be called at once. What is different is said
+//! under `Threads:`.
+//!
+//! On the memory tier, match, get, acquire, release, reserve and commit take no lock and make no system call; a reader
+//! of a block writes nothing that other readers of the same block share, so readers do not slow each other down.
+//!
+//! A lane belongs to one thread at a time. A second thread that uses it meanwhile gets `KVC_E_BUSY`.
+//!
+//! The library runs the threads that `workers_count` asks for and no other. With none (tick mode, the default) all
+//! work is done in the caller's own calls: operations of a lane in `kvc_reap`, `kvc_wait` and `kvc_tick`, upkeep in
+//! `kvc_tick`.
+//!
+//! # Memory
+//!
+//! `kvc_engine_open` obtains exactly the bytes that the plan names, in one mapping, or uses the memory that the caller
+//! brings. After it no thread of the library allocates: not on the heap, not in the address space, not in files. Full
+//! is an answer: a full tier evicts blocks by its policy, and answers `KVC_AGAIN` when everything is held.
+//!
+//! Each function says under `Memory:` what becomes of its pointers:
+//! - borrowed: read or written during the call only; the caller's again when it returns.
+//! - lent: the library lends its own memory to the caller, until the call that is named gives it back.
+//! - copied: the library takes a copy; the caller's again when the call returns.
+//! - kept: must stay valid and unchanged until the operation is complete (operations of a lane).
+//!
+//! A pair of pointer and count may be (NULL, 0): an empty array. NULL with another count is `KVC_E_NULL`. Pointers must
+//! be aligned as their type asks; a wrong pointer that is neither NULL nor misaligned cannot be detected.
+//!
+//! # Handles and values
+//!
+//! The engine is the only opaque pointer. It is an address in a table of the library and is never dereferenced before
+//! it was found there, so a wrong or closed engine is `KVC_E_HANDLE`. The table's places are used in turn: only after
+//! about a thousand other engines were opened can the handle of a closed one become that of another. At most 1024
+//! engines are open in one process.
+//!
+//! Blocks, pins, tickets and lanes are pairs of index and generation. They may be copied and compared freely, hold
+//! nothing, and need no destruction. One that was released, reclaimed or made up is `KVC_E_STALE`. All zero is never
+//! valid.
+//!
+//! # Structs that grow
+//!
+//! A struct whose first field is `struct_size` may get new fields at its end in later versions. Set the field with the
+//! initializer of its type, `KVC_CONFIG_INIT` for `kvc_config_t`, which makes everything else zero. Zero in a field
+//! always means its default. So a program compiled against an older header works with a newer library: the fields
+//! that it does not know are zero. The other way round, a newer program with an older library, works as long as
+//! the fields that the library does not know are zero, else the answer is `KVC_E_UNSUPPORTED`: nothing that was asked
+//! for is ignored. A `struct_size` that is 0, no multiple of 8, or smaller than in the first version is
+//! `KVC_E_ARGUMENT`. Where such a struct is an output, the library writes no more than `struct_size` bytes and leaves
+//! `struct_size` as it is; what a longer caller has at the end stays as it was.
+//!
+//! All other structs never change. They have no padding, and their sizes are asserted at the end of this header.
+//!
+//! # Processes
+//!
+//! An engine belongs to the process that opened it. After `fork`, the child gets `KVC_E_FORKED` from every call and may
+//! open an engine of its own. The library installs no signal handlers; no function may be called from one.
+//!
+//! # Limits
+//!
+//! Blocks have 1 byte to 2 GiB; a memory tier has at most 64 TiB and 2^31 - 2 blocks. Every field of the configuration
+//! states its range. The library is for 64-bit machines.
+//!
+//! # Soundness
+//!
+//! This room is the only one with `extern "C"` functions. They trust their caller with exactly the following, and
+//! every unsafe block in the room cites one of these:
+//!
+//! - **I1** A pointer that is neither NULL nor misaligned, with the count that belongs to it, is valid for reads of so
+//!   many values during the call, and for writes where the parameter is not `const`; nobody else writes there
+//!   meanwhile. Where the chapter "Memory" says lent or kept, this holds for longer, as said there.
+//! - **I2** Types that cross the boundary by pointer have no invalid bit patterns: integers, arrays of integers, raw
+//!   pointers. (`types` asserts the layouts; a new type must keep to it.)
+//! - **I3** `kvc_close` and `kvc_shutdown` have the engine for themselves, so a `Cache` found in the registry lives
+//!   until the call that found it returns.
+//! - **I4** The engine is never reached through the caller's pointer, only through the registry's own.
+//! - **I5** No panic crosses the boundary: every function body runs in the guard.
+#![allow(unsafe_code, non_camel_case_types)]
+// What a caller has to keep is said once, above (I1), and under `Memory:` of each function.
+#![allow(clippy::missing_safety_doc)]
+
+#[cfg(not(target_pointer_width = "64"))]
+compile_error!("the C interface is for 64-bit machines: its structs have pointers beside 64-bit integers");
+
+mod arguments;
+mod growable;
+mod guard;
+mod registry;
+
+mod config;
+mod geometry;
+mod keys;
+mod lanes;
+mod layout;
+mod manage;
+mod observe;
+mod reads;
+mod types;
+mod version;
+mod writes;
+
+pub use config::*;
+pub use geometry::*;
+pub use keys::*;
+pub use lanes::*;
+pub use layout::*;
+pub use manage::*;
+pub use observe::*;
+pub use reads::*;
+pub use types::*;
+pub use version::*;
+pub use writes::*;
+
+/// Files whose items become chapters of `kvcache.h`, in the order of the chapters.
+pub const HEADER_CHAPTERS: &[&str] = &[
+    "version", "types", "geometry", "config", "keys", "reads", "writes", "manage", "lanes", "observe", "layout",
+];

@@ -1,0 +1,54 @@
+//! The bounds that every plan stays within, and the relations between them.
+
+use static_assertions::const_assert;
+
+/// Bytes of a cache line; what hot structures are aligned to.
+pub const CACHE_LINE_BYTES: u64 = 64;
+/// Bytes between two structures that different threads write: adjacent-line prefetchers move pairs of lines.
+pub const STRIPE_BYTES: u64 = 128;
+/// Alignment of the arena, and of slots of at least this size: a page, and what direct I/O asks for.
+pub const PAGE_BYTES: u64 = 4096;
+
+/// Smallest block.
+pub const BLOCK_BYTES_MIN: u64 = 1;
+/// Largest block: lengths are 32-bit numbers inside.
+pub const BLOCK_BYTES_MAX: u64 = 1 << 31;
+/// Most blocks: places are 31-bit numbers inside.
+pub const BLOCKS_COUNT_MAX: u64 = (1 << 31) - 2;
+/// Largest memory tier: what a 47-bit address space holds, less room for everything else in it.
+pub const CPU_BYTES_MAX: u64 = 1 << 46;
+
+/// Fewest and most stripes; a power of two.
+pub const STRIPES_COUNT_MIN: u64 = 1;
+/// See [`STRIPES_COUNT_MIN`].
+pub const STRIPES_COUNT_MAX: u64 = 1024;
+/// Pin records of each stripe that only copies in progress may take, so that forgotten views never stop a `get`.
+pub const PINS_TRANSIENT_PER_STRIPE: u64 = 2;
+/// Most pin records.
+pub const PINS_COUNT_MAX: u64 = 1 << 20;
+
+/// Most lanes.
+pub const LANES_COUNT_MAX: u64 = 1024;
+/// Most operations of one lane in flight.
+pub const LANE_DEPTH_MAX: u64 = 1 << 16;
+/// Most events that the event ring remembers.
+pub const EVENTS_COUNT_MAX: u64 = 1 << 20;
+/// Most worker threads.
+pub const WORKERS_COUNT_MAX: u64 = 64;
+/// Most geometries; a block names one with 8 bits, 0 is "plain bytes".
+pub const GEOMETRIES_COUNT_MAX: usize = 16;
+/// Longest expiry, 400 days: times are kept in units of 2^24 ns in 32 bits, which is 2.2 years.
+pub const EXPIRY_MS_MAX: u64 = 400 * 24 * 3600 * 1000;
+
+/// Highest retention priority a caller can give.
+pub const PRIORITY_MAX: u8 = 100;
+/// Eviction classes: one per priority, and above them the protected one.
+pub const CLASSES_COUNT: usize = PRIORITY_MAX as usize + 2;
+
+const_assert!(PAGE_BYTES.is_multiple_of(STRIPE_BYTES) && STRIPE_BYTES.is_multiple_of(CACHE_LINE_BYTES));
+const_assert!(STRIPES_COUNT_MAX.is_power_of_two() && STRIPES_COUNT_MIN.is_power_of_two());
+// A cell of the index keeps `index + 1` in 32 bits, an inbox link keeps `index + 1` in 31.
+const_assert!(BLOCKS_COUNT_MAX + 1 < 1 << 31);
+// Classes are the top 7 bits of an eviction key.
+const_assert!(CLASSES_COUNT <= 1 << 7);
+const_assert!((EXPIRY_MS_MAX * 1_000_000) >> 24 < u32::MAX as u64 / 2);

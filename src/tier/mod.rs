@@ -1,0 +1,3 @@
+//! The tiers: where encoded blocks lie.
+
+pub(crate) mod cpu;
