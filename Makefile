@@ -1,0 +1,68 @@
+# libkvcache. `make demo` shows what it does, `make test` proves it; both install what they need.
+SHELL   := /bin/bash
+CARGO   ?= cargo
+PREFIX  ?= /usr/local
+DESTDIR ?=
+TARGET  := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+SONAME  := libkvcache.so.$(basename $(VERSION))
+
+.DELETE_ON_ERROR:
+.PHONY: all demo test bench lint install header loom fuzz-smoke soak tools clean
+
+all: ## The shared and the static library, the header, the program.
+	$(CARGO) build --release --workspace --features cli
+
+demo: tools ## The main job, from the plan to the statistics, and the same from C.
+	@$(CARGO) build --release --quiet --package kvcache-c --package kvcache --features kvcache/cli
+	@$(TARGET)/release/kvcache demo
+	@mkdir -p $(TARGET)/demo && ln -sf libkvcache.so $(TARGET)/release/$(SONAME)
+	@$(CC) -std=c11 -O2 -Wall -Wextra -Iinclude examples/quickstart.c -o $(TARGET)/demo/quickstart \
+	  -L$(TARGET)/release -lkvcache -Wl,-rpath,$(abspath $(TARGET)/release)
+	@printf '\nThe same from C (examples/quickstart.c, linked against libkvcache.so):\n'
+	@$(TARGET)/demo/quickstart
+
+test: tools ## Every test: Rust, C, sanitizers, models, fuzzers, documentation.
+	$(CARGO) test --workspace --features kvcache/capi,kvcache/cli
+	$(CARGO) build --package kvcache --no-default-features --lib
+	$(MAKE) --no-print-directory loom
+	$(MAKE) --no-print-directory fuzz-smoke
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --package kvcache --features capi
+
+loom: ## Every interleaving of the lock-free structures, up to three preemptions.
+	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 CARGO_TARGET_DIR=$(TARGET)/loom \
+	  $(CARGO) test --package kvcache --lib --release model
+
+fuzz-smoke: ## A few seconds of each fuzzer.
+	fuzz/smoke.sh
+
+bench: ## The figures of the README, as one JSON object, and the rivals in a run of their own.
+	$(CARGO) run --release --features cli --bin kvcache -- bench --json core
+	$(CARGO) run --release --manifest-path benches/rivals/Cargo.toml
+	$(CARGO) bench --bench core
+
+lint: ## Formatting and lints.
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --features kvcache/capi,kvcache/cli -- -D warnings
+	$(CARGO) clippy --package kvcache --lib --no-default-features -- -D warnings
+
+header: ## Writes include/kvcache.h from the Rust sources.
+	KVC_HEADER_WRITE=1 $(CARGO) test --features capi --test header
+
+install: ## Library, header, pkg-config file and program under $(DESTDIR)$(PREFIX).
+	$(CARGO) build --release --package kvcache-c --package kvcache --features kvcache/cli
+	install -d $(DESTDIR)$(PREFIX)/{lib/pkgconfig,include,bin}
+	install -m 755 $(TARGET)/release/libkvcache.so $(DESTDIR)$(PREFIX)/lib/libkvcache.so.$(VERSION)
+	ln -sf libkvcache.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libkvcache.so
+	install -m 644 $(TARGET)/release/libkvcache.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 include/kvcache.h $(DESTDIR)$(PREFIX)/include/
+	install -m 755 $(TARGET)/release/kvcache $(DESTDIR)$(PREFIX)/bin/
+	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' bindings/c/kvcache.pc.in \
+	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/kvcache.pc
+
+tools: ## The tools of the tests that are not there yet, from the system's package manager.
+	@scripts/install-tools.sh
+
+clean:
+	$(CARGO) clean
