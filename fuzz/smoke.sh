@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
-# Runs each fuzz target for a moment, with the address sanitizer, and the canary, which must be caught.
+# Runs each fuzz target for a moment, with the address sanitizer, and two canaries, which must be caught.
 #
 # Needs a stable compiler and a C++ compiler, and no cargo-fuzz: the flags below are those that cargo-fuzz gives. For a
 # long run: KVC_FUZZ_SECONDS=3600 fuzz/smoke.sh operations
 set -euo pipefail
+case "${CARGO_TARGET_DIR:-}" in
+  "" | /*) ;;
+  *) CARGO_TARGET_DIR="$PWD/$CARGO_TARGET_DIR" ;;
+esac
 cd "$(dirname "$0")"
 
 SECONDS_EACH="${KVC_FUZZ_SECONDS:-10}"
 SEED="${KVC_FUZZ_SEED:-1}"
 TARGETS=("$@")
-[ ${#TARGETS[@]} -gt 0 ] || TARGETS=(operations config c_structs)
+[ ${#TARGETS[@]} -gt 0 ] || TARGETS=(operations config c_structs recovery)
 
 HOST="$(rustc -vV | sed -n 's/^host: //p')"
 # Sanitizers and coverage are options of the nightly compiler; the stable one has them, too, behind this variable.
@@ -48,6 +52,14 @@ for target in "${TARGETS[@]}"; do
     exit 1
   fi
 done
+
+# A file in which a block was forged, with all of its checksums.
+if KVC_RECOVERY_CANARY=1 run recovery; then
+  echo "fuzz: the forged block was not seen: the recovery target finds nothing"
+  exit 1
+fi
+grep -q "wrong bytes under" "$WORK/recovery.log" || { tail -n 40 "$WORK/recovery.log"; exit 1; }
+echo "fuzz: the forged block was seen"
 
 if SECONDS_EACH=60 run canary; then
   echo "fuzz: the canary was not caught: the fuzzers find nothing"

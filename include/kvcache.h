@@ -36,15 +36,25 @@
  * keys with kvc_key_chain_many and ask how much of it is there with kvc_match or take it with kvc_acquire_many. To
  * hand over work and fetch the results later, open a lane: kvc_submit, kvc_reap.
  *
+ * To have blocks outlast memory and the process, give the engine files; it copies down what memory gives up, and up
+ * what is asked for:
+ *
+ *     config.nvme_path = "cache.nvme";
+ *     config.nvme_bytes = 100ull << 30;
+ *     ...
+ *     uint64_t blocks_written;
+ *     kvc_flush(engine, UINT64_MAX, &blocks_written);
+ *
  * Compile with cc program.c $(pkg-config --cflags --libs kvcache).
  *
  * WORDS
  *
  * - block: immutable bytes under a key, at most block_bytes of the configuration.
  * - key: 32 opaque bytes, compared whole. Bring your own or derive them (chapter Keys).
- * - tier: a place where blocks live; so far the memory of the host.
- * - slot: room for one block in a tier.
- * - resident: readable now. A reserved block is not resident until it is committed.
+ * - tier: a place where blocks live: the memory of the host, and below it up to two file tiers.
+ * - slot: room for one block in the memory tier.
+ * - segment: what a file tier writes in order and gives up whole.
+ * - resident: readable, in whichever tier. A reserved block is not resident until it is committed.
  * - pin: keeps a block where it is until it is released.
  * - lane: one producer's private queues of operations and completions. ticket: one submitted operation.
  * - geometry: what a key/value block consists of: layers, heads, tokens, element type.
@@ -57,9 +67,9 @@
  * Numbers never change meaning. There is no errno and no last error: a refused configuration is explained in a
  * kvc_error_t that the caller brings, everything else is in the number. kvc_status_name gives its name.
  *
- * Outputs are written only on success (KVC_OK): after any other status they hold what they held before. The two
- * exceptions are said where they occur: kvc_error_t, and the statuses inside the items of a batch. Batches say how
- * many they did.
+ * Outputs are written only on success (KVC_OK): after any other status they hold what they held before. The three
+ * exceptions are said where they occur: kvc_error_t, the statuses inside the items of a batch, and kvc_view_ready
+ * while it answers KVC_PENDING. Batches say how many they did.
  *
  * Every function that takes an engine can also answer the following; the functions list only what is special:
  * - KVC_E_NULL: the engine, or another pointer that must not be NULL, is NULL.
@@ -84,14 +94,32 @@
  *
  * A lane belongs to one thread at a time. A second thread that uses it meanwhile gets KVC_E_BUSY.
  *
- * The library runs the threads that workers_count asks for and no other. With none (tick mode, the default) all work
- * is done in the caller's own calls: operations of a lane in kvc_reap, kvc_wait and kvc_tick, upkeep in kvc_tick.
+ * The library runs the threads that workers_count asks for and no other; there is none for each request to a device.
+ * With none at all (tick mode, the default) all work is done in the caller's own calls: operations of a lane in
+ * kvc_reap, kvc_wait and kvc_tick, upkeep in kvc_tick, and the file tiers' reads and writes in kvc_tick and in every
+ * call that waits.
+ *
+ * What waits, and what never does:
+ * - Never, whatever the devices do: match, touch, retain, remove, prefetch, submit, reap, cancel, tick, release,
+ *   commit, abort, everything that watches; get and acquire of blocks that are in memory; acquire with
+ *   KVC_ACQUIRE_PARTIAL; operations on lanes. A slow or stalled device does not hold them up. In tick mode a device
+ *   that is read and written by the calling thread itself (KVC_IO_POSITIONAL, the disk tier) takes up the time of the
+ *   call that drives it: kvc_tick, kvc_reap.
+ * - For a device, and no longer than it makes progress (nvme_stall_ms, disk_stall_ms): kvc_get, kvc_get_many,
+ *   kvc_acquire and kvc_acquire_many of blocks that are below memory; kvc_engine_open; kvc_shutdown, for at most ten
+ *   minutes; kvc_close, for requests under way.
+ * - For as long as they are told: kvc_wait, kvc_flush; kvc_reserve, kvc_put and kvc_put_many, where everything that
+ *   could go is still to be written down (write_wait_ms).
  *
  * MEMORY
  *
  * kvc_engine_open obtains exactly the bytes that the plan names, in one mapping, or uses the memory that the caller
  * brings. After it no thread of the library allocates: not on the heap, not in the address space, not in files. Full
  * is an answer: a full tier evicts blocks by its policy, and answers KVC_AGAIN when everything is held.
+ *
+ * File tiers are no exception. Their files get their full size when the engine opens, so that no write meets a full
+ * file system; the plan names it (file_bytes). In memory they cost what the plan says: up to 180 bytes for each block
+ * that a tier may know, and buffers for as many requests as its ..._depth.
  *
  * Each function says under Memory: what becomes of its pointers:
  * - borrowed: read or written during the call only; the caller's again when it returns.
@@ -113,6 +141,64 @@
  * nothing, and need no destruction. One that was released, reclaimed or made up is KVC_E_STALE. All zero is never
  * valid.
  *
+ * TIERS
+ *
+ * The engine keeps blocks in memory, and below it in up to two files: the NVMe tier (nvme_path), a file or a block
+ * device that is read and written past the page cache, and the disk tier (disk_path), a file on a slow or a network
+ * disk. Either may be there without the other. A block is one block, whichever tiers have it: match, touch, retain
+ * and remove see all of them, and a put of a block that is anywhere answers KVC_EXISTS. kvc_match_each says which
+ * tiers have it.
+ *
+ * Down: blocks are written to the first file tier when memory is about to give them up (KVC_WRITE_BACK) or as soon as
+ * they are committed (KVC_WRITE_THROUGH). Only what the tier does not have is written, and only what it admits
+ * (nvme_admission): all, what was used again, or what is of a kind that mostly is. It writes no more in any 24 hours
+ * than nvme_endurance_bytes_per_day; the budget of a day is handed out bit by bit, and a reopened file begins with
+ * none. What the first file tier gives up goes to the second, on the same terms (disk_...).
+ *
+ * Up: a block that is got or acquired and not in memory is copied there, and stays in the file: when memory gives it
+ * up again, nothing has to be written. It stays in memory like any other from the hit on that nvme_promotion_hits
+ * counts, and is the first to go before that. kvc_prefetch copies up ahead of use.
+ *
+ * Each file is a log of segments. Blocks are appended; when there is no room, the oldest segment is given up whole,
+ * and those of its blocks that were hit there are written again. Before a byte from a file reaches the caller, its
+ * key, its generation, its geometry and its checksums are verified, part by part as it arrives. What fails is a miss,
+ * is counted (checksum_failures), reported (KVC_EVENT_DAMAGED) and dropped.
+ *
+ * DURABILITY
+ *
+ * What is in a file is found again when an engine of the same block_bytes and geometries is opened on it. What was
+ * committed before a kvc_flush that answered KVC_OK is durable (fdatasync): it is found after the process was killed
+ * or the machine lost power at any later point, unless the tier has given it up since to make room. What was removed
+ * before it stays removed. Blocks that were not flushed may be found too, never wrong ones. kvc_shutdown flushes;
+ * kvc_close alone does not.
+ *
+ * Opening reads metadata only, and takes the time of a few small reads for each segment. A file has a lock: a second
+ * engine, in this process or another, is refused with KVC_E_FILE_BUSY. A file of another geometry, another block or
+ * segment size or another version of the format is refused with KVC_E_FILE_MISMATCH and a message that says what it
+ * holds and what was asked; one that holds something else with KVC_E_FILE_FOREIGN; neither is touched, unless
+ * file_overwrite is 1. Damage does not keep an engine from opening: what cannot be verified is dropped and counted
+ * (blocks_damaged), unless damage is KVC_DAMAGE_REFUSE.
+ *
+ * WHEN A DISK FAILS
+ *
+ * A request that fails, or moves fewer bytes than it should, is repeated a few times (io_retries). What still fails
+ * is a miss when it was a read, and a block that is not in the tier when it was a write (io_errors). A device that
+ * keeps failing, or that makes no progress for nvme_stall_ms (disk_stall_ms), is given up: the tier goes offline,
+ * with KVC_EVENT_OFFLINE, and is not used again until the engine is opened anew. kvc_tier_get says so, and kvc_flush
+ * answers KVC_E_OFFLINE. Blocks that only this tier had are misses from then on. Memory, and the other file tier, go
+ * on serving. A file that is truncated or deleted under a running engine is such a failure too, no more.
+ *
+ * UNDER MEMORY PRESSURE
+ *
+ * When a block needs room in memory, this gives way, in this order:
+ * - free slots. With file tiers, ticks and workers keep some free ahead of need: they begin below
+ *   slots_free_low_permille and go on up to slots_free_high_permille.
+ * - blocks that a file tier has, in the order of the policy: only their copy in memory goes.
+ * - blocks that no file tier has and that it admits: they are written down first, and the call waits for that, for at
+ *   most write_wait_ms. Blocks that are not admitted do not wait.
+ * - after that time, blocks that are not written down: they are gone, and counted (writes_skipped).
+ * - nothing else: when all blocks are held, the answer is KVC_AGAIN.
+ *
  * STRUCTS THAT GROW
  *
  * A struct whose first field is struct_size may get new fields at its end in later versions. Set the field with the
@@ -128,13 +214,15 @@
  *
  * PROCESSES
  *
- * An engine belongs to the process that opened it. After fork, the child gets KVC_E_FORKED from every call and may
- * open an engine of its own. The library installs no signal handlers; no function may be called from one.
+ * An engine belongs to the process that opened it, and so do its files. After fork, the child gets KVC_E_FORKED from
+ * every call and may open an engine of its own, with files of its own. The library installs no signal handlers; no
+ * function may be called from one.
  *
  * LIMITS
  *
- * Blocks have 1 byte to 2 GiB; a memory tier has at most 64 TiB and 2^31 - 2 blocks. Every field of the configuration
- * states its range. The library is for 64-bit machines.
+ * Blocks have 1 byte to 2 GiB; the memory tier and each file have at most 64 TiB, a file at most 2^20 segments of at
+ * most 4 GiB, and all tiers together 2^31 - 2 blocks. Every field of the configuration states its range. The library
+ * is for 64-bit machines.
  */
 #ifndef KVCACHE_H
 #define KVCACHE_H
@@ -173,7 +261,8 @@ typedef int32_t kvc_status_t;
 /* The block is not resident. */
 #define KVC_MISS 1
 
-/* Another producer is filling this block, or the operation is still under way. */
+/* Another producer is filling this block, it is still arriving from a file tier, or the operation is still under way.
+ */
 #define KVC_PENDING 2
 
 /* No room at present: everything is held or a bounded table is full. The same call may succeed later. */
@@ -182,7 +271,7 @@ typedef int32_t kvc_status_t;
 /* The block is resident already; nothing was stored. */
 #define KVC_EXISTS 4
 
-/* The operation was cancelled before it began. */
+/* The operation was cancelled before it began, or while it waited for a file tier. */
 #define KVC_CANCELLED 5
 
 /* The time given ran out; the operation goes on. */
@@ -232,6 +321,33 @@ typedef int32_t kvc_status_t;
 
 /* An event file descriptor could not be made. */
 #define KVC_E_EVENT_FD (-305)
+
+/* The file could not be opened, made or locked; the system's error number says why. */
+#define KVC_E_FILE (-306)
+
+/* The file system has no room for the tier's file; nothing was written. */
+#define KVC_E_NO_SPACE (-307)
+
+/* Another process, or another engine, has the file open. */
+#define KVC_E_FILE_BUSY (-308)
+
+/* The file holds a tier of another geometry, layout or version. */
+#define KVC_E_FILE_MISMATCH (-309)
+
+/* The file holds something, and it is no tier. */
+#define KVC_E_FILE_FOREIGN (-310)
+
+/* The file is damaged, and the configuration asks for a refusal then. */
+#define KVC_E_FILE_DAMAGED (-311)
+
+/* io_uring is required and not permitted here. */
+#define KVC_E_NO_URING (-312)
+
+/* The device fails or stalls; the tier is offline. */
+#define KVC_E_OFFLINE (-313)
+
+/* The tier's endurance budget is used up for now. */
+#define KVC_E_ENDURANCE (-314)
 
 /* The engine still has pins, reservations, open lanes or operations under way, or a lane is used by two threads at
  * once.
@@ -289,10 +405,10 @@ const char *kvc_status_name(kvc_status_t status);
 /* Memory of the host. */
 #define KVC_TIER_CPU 1
 
-/* A file that is read and written past the page cache. Reserved: no tier of this kind exists yet. */
+/* A file, or a block device, that is read and written past the page cache. */
 #define KVC_TIER_NVME 2
 
-/* A file. Reserved: no tier of this kind exists yet. */
+/* A file that is read and written through the page cache, for slow and network disks. */
 #define KVC_TIER_DISK 3
 
 /* A store on another machine. Reserved: no tier of this kind exists yet. */
@@ -412,11 +528,11 @@ typedef struct kvc_geometry_t {
 kvc_status_t kvc_geometry_block_bytes(const kvc_geometry_t *geometry, uint64_t *bytes_out);
 
 /* ===================================================================================================================
- * PLAN, OPEN, CLOSE
+ * CONFIGURATION
  * ===================================================================================================================
  *
- * Fill in a kvc_config_t, look at the plan if you like (it is computed without obtaining anything), open. The engine
- * obtains exactly what the plan says, from the system or from memory that the caller brings, and nothing afterwards.
+ * Everything that an engine is made from is in one struct, and zero means the default in almost every field. What was
+ * refused, and why, is in another.
  */
 
 /* "None of it" in those fields of the configuration where zero means a default. */
@@ -452,8 +568,37 @@ kvc_status_t kvc_geometry_block_bytes(const kvc_geometry_t *geometry, uint64_t *
 /* Pages are touched before open returns. */
 #define KVC_PREFAULT_ALL 2
 
-/* How many components a plan has room for. */
-#define KVC_COMPONENTS_COUNT_MAX 32
+/* A file tier takes every block that memory gives up. The default. */
+#define KVC_ADMISSION_ALL 1
+
+/* A file tier takes blocks that were used again after they were stored. */
+#define KVC_ADMISSION_SECOND_HIT 2
+
+/* A file tier takes blocks that were used again, and those of a kind (place in the chain, conversation or none) that
+ * mostly is.
+ */
+#define KVC_ADMISSION_REUSE 3
+
+/* Blocks are written to the first file tier when memory is about to give them up. The default. */
+#define KVC_WRITE_BACK 1
+
+/* Blocks are written to the first file tier as soon as they are committed. */
+#define KVC_WRITE_THROUGH 2
+
+/* What cannot be verified in a file is dropped and counted when the engine opens. The default. */
+#define KVC_DAMAGE_DROP 1
+
+/* A damaged file is refused with KVC_E_FILE_DAMAGED, and stays as it is. */
+#define KVC_DAMAGE_REFUSE 2
+
+/* The NVMe tier uses io_uring where it is permitted, else positional reads and writes. The default. */
+#define KVC_IO_AUTO 1
+
+/* The NVMe tier uses io_uring, or opening fails with KVC_E_NO_URING. */
+#define KVC_IO_URING 2
+
+/* The NVMe tier uses positional reads and writes, on the thread that drives it. */
+#define KVC_IO_POSITIONAL 3
 
 /* What an engine is made from. block_bytes and cpu_bytes are required; zero in any other field means its default.
  *
@@ -520,51 +665,95 @@ typedef struct kvc_config_t {
     const kvc_geometry_t *geometries;
     /* How many there are at geometries, at most 16. All have the struct_size of the first. */
     uint64_t geometries_count;
+    /* Path of the NVMe tier's file: made where there is none, read where it holds what an engine of the same
+     * configuration left. Or a block device, whose contents are the tier's then. Given exactly when nvme_bytes is not
+     * 0. Default NULL: no such tier. Borrowed.
+     */
+    const char *nvme_path;
+    /* Bytes of the NVMe tier's file, at least four segments and at most 2^46; all of it is taken when the engine
+     * opens. Default 0: no such tier.
+     */
+    uint64_t nvme_bytes;
+    /* Bytes of the NVMe tier that are written in order and given up together, a multiple of 4096 with room for the
+     * largest block, at most 4 GiB. Default: a 64th of the file within 16 and 64 MiB, an eighth of a small file, but
+     * room for two of the largest blocks.
+     */
+    uint64_t nvme_segment_bytes;
+    /* Most blocks known in the NVMe tier; each costs up to 180 bytes of memory. Default: as many of block_bytes as
+     * the file has room for.
+     */
+    uint64_t nvme_blocks_count;
+    /* Most requests to the NVMe tier's device under way, 4 to 256; each has a buffer of 264 KiB, or more for blocks
+     * above 64 MiB, and there are more buffers where the largest block needs them. Default 32.
+     */
+    uint64_t nvme_depth;
+    /* Which blocks the NVMe tier takes (KVC_ADMISSION_...). Default KVC_ADMISSION_ALL. */
+    uint64_t nvme_admission;
+    /* Most bytes written to the NVMe tier's file in any 24 hours, at least four segments. Default 0: no bound. */
+    uint64_t nvme_endurance_bytes_per_day;
+    /* The hit in the NVMe tier, counted from 1, from which on a block stays in memory once it was copied up, 1 to
+     * 255; before it, it is the first to go again. Default 1.
+     */
+    uint64_t nvme_promotion_hits;
+    /* Milliseconds without any progress of the device after which the NVMe tier goes offline, at most one hour.
+     * Default 10000.
+     */
+    uint64_t nvme_stall_ms;
+    /* Path of the disk tier's file: made where there is none, read where it holds what an engine of the same
+     * configuration left. Given exactly when disk_bytes is not 0. Default NULL: no such tier. Borrowed.
+     */
+    const char *disk_path;
+    /* Bytes of the disk tier's file, at least four segments and at most 2^46; all of it is taken when the engine
+     * opens. Default 0: no such tier.
+     */
+    uint64_t disk_bytes;
+    /* Bytes of the disk tier that are written in order and given up together, a multiple of 4096 with room for the
+     * largest block, at most 4 GiB. Default: a 64th of the file within 16 and 64 MiB, an eighth of a small file, but
+     * room for two of the largest blocks.
+     */
+    uint64_t disk_segment_bytes;
+    /* Most blocks known in the disk tier; each costs up to 180 bytes of memory. Default: as many of block_bytes as
+     * the file has room for.
+     */
+    uint64_t disk_blocks_count;
+    /* Most requests to the disk tier's device under way, 4 to 256; each has a buffer of 264 KiB, or more for blocks
+     * above 64 MiB, and there are more buffers where the largest block needs them. Default 32.
+     */
+    uint64_t disk_depth;
+    /* Which blocks the disk tier takes (KVC_ADMISSION_...). Default KVC_ADMISSION_ALL. */
+    uint64_t disk_admission;
+    /* Most bytes written to the disk tier's file in any 24 hours, at least four segments. Default 0: no bound. */
+    uint64_t disk_endurance_bytes_per_day;
+    /* The hit in the disk tier, counted from 1, from which on a block stays in memory once it was copied up, 1 to
+     * 255; before it, it is the first to go again. Default 1.
+     */
+    uint64_t disk_promotion_hits;
+    /* Milliseconds without any progress of the device after which the disk tier goes offline, at most one hour.
+     * Default 10000.
+     */
+    uint64_t disk_stall_ms;
+    /* When blocks are written to the first file tier (KVC_WRITE_...). Default KVC_WRITE_BACK. */
+    uint64_t write_policy;
+    /* What opening does about a damaged file (KVC_DAMAGE_...). Default KVC_DAMAGE_DROP. */
+    uint64_t damage;
+    /* How the NVMe tier's file is read and written (KVC_IO_...). Default KVC_IO_AUTO. */
+    uint64_t io_engine;
+    /* 1 to overwrite files that hold something else (another geometry, another version, no tier at all) instead of
+     * refusing them, else 0. Default 0.
+     */
+    uint64_t file_overwrite;
+    /* Share of the memory tier's slots, in thousandths, below which ticks and workers begin to make room, at most
+     * slots_free_high_permille; only with file tiers; KVC_NONE for 0. Default 20.
+     */
+    uint64_t slots_free_low_permille;
+    /* Share of the slots, in thousandths, up to which they make room then, at most 500; KVC_NONE for 0. Default 40.
+     */
+    uint64_t slots_free_high_permille;
+    /* Milliseconds that a put waits for room while what would have to go is still being written down, at most one
+     * hour; after that an unwritten block is given up. KVC_NONE: never wait. Default 1000.
+     */
+    uint64_t write_wait_ms;
 } kvc_config_t;
-
-/* One line of the plan. */
-typedef struct kvc_component_t {
-    /* What it is, with a closing NUL byte: "slots". */
-    char name[32];
-    /* The tier it belongs to (KVC_TIER_...). */
-    uint64_t tier;
-    /* 1 for bookkeeping, 0 for payload. */
-    uint64_t metadata;
-    /* Bytes from the start of the engine's memory. */
-    uint64_t offset;
-    /* How many. */
-    uint64_t count;
-    /* Bytes of each. */
-    uint64_t bytes_each;
-    /* Bytes of all, rounded up to whole pages. */
-    uint64_t bytes;
-} kvc_component_t;
-
-/* The exact bytes of everything an engine will ever hold. Initialise with KVC_PLAN_INIT. */
-typedef struct kvc_plan_t {
-    /* Bytes of this struct as the caller knows it. */
-    uint64_t struct_size;
-    /* Bytes of everything: what open obtains, or what the caller brings. */
-    uint64_t bytes;
-    /* Bytes of everything that is not payload. */
-    uint64_t metadata_bytes;
-    /* Bytes per block of key, index, state, facts and policy, rounded up. */
-    uint64_t metadata_bytes_per_block;
-    /* Most blocks resident at once. */
-    uint64_t blocks_count;
-    /* Slots of the memory tier. */
-    uint64_t slots_count;
-    /* Bytes from one slot to the next: block_bytes rounded up to a cache line or a page. */
-    uint64_t slot_bytes;
-    /* Alignment in bytes that memory brought by the caller must have. */
-    uint64_t memory_alignment_bytes;
-    /* Bytes per tier, in the order of KVC_TIER_...; the last three are reserved and zero. */
-    uint64_t tier_bytes[8];
-    /* How many of components are filled in. */
-    uint64_t components_count;
-    /* Every component, in the order in which they lie in memory. */
-    kvc_component_t components[32];
-} kvc_plan_t;
 
 /* Why a configuration was refused. Initialise with KVC_ERROR_INIT.
  *
@@ -593,7 +782,7 @@ typedef struct kvc_error_t {
 /* Writes every default out, so that they can be looked at and changed one by one.
  *
  * Set struct_size before (KVC_CONFIG_INIT does); it stays as it is. block_bytes and cpu_bytes become zero: they have
- * no default.
+ * no default. So do the file tiers' sizes and paths: by default there are none.
  *
  * Threads: any, at once.
  *
@@ -603,10 +792,69 @@ typedef struct kvc_error_t {
  */
 kvc_status_t kvc_config_init(kvc_config_t *config);
 
+/* ===================================================================================================================
+ * PLAN, OPEN, CLOSE
+ * ===================================================================================================================
+ *
+ * Fill in a kvc_config_t, look at the plan if you like (it is computed without obtaining anything), open. The engine
+ * obtains exactly what the plan says, from the system or from memory that the caller brings, and nothing afterwards.
+ */
+
+/* How many components a plan has room for. */
+#define KVC_COMPONENTS_COUNT_MAX 32
+
+/* One line of the plan. */
+typedef struct kvc_component_t {
+    /* What it is, with a closing NUL byte: "slots". */
+    char name[32];
+    /* The tier it belongs to (KVC_TIER_...). */
+    uint64_t tier;
+    /* 1 for bookkeeping, 0 for payload and for the buffers of the file tiers. */
+    uint64_t metadata;
+    /* Bytes from the start of the engine's memory. */
+    uint64_t offset;
+    /* How many. */
+    uint64_t count;
+    /* Bytes of each. */
+    uint64_t bytes_each;
+    /* Bytes of all, rounded up to whole pages. */
+    uint64_t bytes;
+} kvc_component_t;
+
+/* The exact bytes of everything an engine will ever hold. Initialise with KVC_PLAN_INIT. */
+typedef struct kvc_plan_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* Bytes of everything: what open obtains, or what the caller brings. */
+    uint64_t bytes;
+    /* Bytes of bookkeeping: everything but the slots and the buffers of the file tiers. */
+    uint64_t metadata_bytes;
+    /* Bytes per block of key, index, state, facts, policy and place in the file tiers, rounded up. */
+    uint64_t metadata_bytes_per_block;
+    /* Most blocks resident at once, in all tiers together. */
+    uint64_t blocks_count;
+    /* Slots of the memory tier. */
+    uint64_t slots_count;
+    /* Bytes from one slot to the next: block_bytes rounded up to a cache line or a page. */
+    uint64_t slot_bytes;
+    /* Alignment in bytes that memory brought by the caller must have. */
+    uint64_t memory_alignment_bytes;
+    /* Bytes of memory per tier, in the order of KVC_TIER_...; the last three are reserved and zero. */
+    uint64_t tier_bytes[8];
+    /* How many of components are filled in. */
+    uint64_t components_count;
+    /* Every component, in the order in which they lie in memory. */
+    kvc_component_t components[32];
+    /* Bytes of each tier's file, in the order of KVC_TIER_..., 0 where there is none; not part of bytes, which is
+     * memory.
+     */
+    uint64_t file_bytes[8];
+} kvc_plan_t;
+
 /* Computes the exact bytes of everything that an engine of this configuration would ever hold. Obtains nothing.
  *
- * The answer depends on nothing but the configuration. memory and memory_bytes are not looked at: the plan says what
- * to bring.
+ * The answer depends on nothing but the configuration. memory, memory_bytes and the paths are not looked at: the plan
+ * says what to bring.
  *
  * Threads: any, at once.
  *
@@ -615,42 +863,52 @@ kvc_status_t kvc_config_init(kvc_config_t *config);
  * Statuses: KVC_OK; KVC_E_CONFIG and KVC_E_CONFLICT with the field, the value and the permitted range in error_out;
  * KVC_E_NULL; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
  */
-kvc_status_t kvc_plan_compute(const kvc_config_t *config,
-                              kvc_plan_t *plan_out,
-                              kvc_error_t *error_out);
+kvc_status_t kvc_plan_compute(const kvc_config_t *config, kvc_plan_t *plan_out, kvc_error_t *error_out);
 
-/* Opens an engine: obtains what the plan says, starts the workers if there are to be any.
+/* Opens an engine: obtains what the plan says, reads what the files of its tiers hold, starts the workers if there
+ * are to be any.
+ *
+ * A file that exists is read before anything is written to it: its metadata, not its blocks. One that holds the tier
+ * of an engine of the same block_bytes, geometries and segments is taken over with all its blocks. What cannot be
+ * verified there is dropped and counted (blocks_damaged of kvc_stats_t), unless damage asks for a refusal. A file
+ * that was made by a call that fails is removed again.
  *
  * See also: kvc_plan_compute, kvc_close.
  *
- * Threads: any, at once.
+ * Threads: any, at once. Waits for the files' devices.
  *
- * Memory: config, its geometries, engine_out and error_out are borrowed; error_out may be NULL. memory of the
- * configuration is lent by the caller until kvc_close. This is the only function that allocates.
+ * Memory: config, its geometries and paths, engine_out and error_out are borrowed; error_out may be NULL. memory of
+ * the configuration is lent by the caller until kvc_close. This is the only function that allocates.
  *
  * Statuses: KVC_OK; KVC_E_CONFIG and KVC_E_CONFLICT with the field, the value and the permitted range in error_out;
  * KVC_E_NO_MEMORY, KVC_E_HUGE_PAGES, KVC_E_LOCK, KVC_E_THREAD, KVC_E_EVENT_FD with the system's error number there;
- * KVC_AGAIN when 1024 engines are open; KVC_E_NULL; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
+ * for the files, under the name of the path's field, KVC_E_FILE and KVC_E_NO_SPACE with the system's error number,
+ * KVC_E_FILE_BUSY, KVC_E_FILE_MISMATCH with what the file holds and what was asked, KVC_E_FILE_FOREIGN,
+ * KVC_E_FILE_DAMAGED, KVC_E_NO_URING, and KVC_E_UNSUPPORTED for a tier that the library was built without; KVC_AGAIN
+ * when 1024 engines are open; KVC_E_NULL; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
  */
 kvc_status_t kvc_engine_open(const kvc_config_t *config,
                              kvc_engine_t **engine_out,
                              kvc_error_t *error_out);
 
-/* Winds the engine up: refuses new work and completes what lanes have queued.
+/* Winds the engine up: refuses new work, completes what lanes have queued, and makes durable what can be (as
+ * kvc_flush, for at most ten minutes).
  *
  * Afterwards kvc_reserve, kvc_put, kvc_put_many, kvc_lane_open and kvc_submit answer KVC_E_SHUTDOWN. Everything else
  * still works, so that completions can be reaped and everything can be given back before kvc_close. A second shutdown
  * does nothing.
  *
- * Threads: no other call on this engine.
+ * Threads: no other call on this engine. Waits for the files' devices.
  *
  * Memory: none.
  *
- * Statuses: KVC_OK.
+ * Statuses: KVC_OK, whatever could be made durable; to know, call kvc_flush before.
  */
 kvc_status_t kvc_shutdown(kvc_engine_t *engine);
 
-/* Closes the engine and gives its memory back. Needs no shutdown before.
+/* Closes the engine and gives its memory and its files back. Needs no shutdown before.
+ *
+ * Does not write down what no file holds: to find it again, call kvc_flush or kvc_shutdown first.
  *
  * The handle is wrong from then on: KVC_E_HANDLE. An engine that is in use stays open and as it was.
  *
@@ -749,6 +1007,11 @@ kvc_status_t kvc_key_chain_many(const kvc_key_t *parent,
  * kvc_match asks how much of a chain of keys is resident, without touching payload. kvc_get copies a block into the
  * caller's buffer. kvc_acquire lends the block itself: nothing is copied, and the block stays where it is, readable
  * and unchanged, until kvc_release.
+ *
+ * Resident is a block in any tier. One that is in a file tier only is copied up into memory when it is got or
+ * acquired, and the call waits for that; on a lane (KVC_OP_GET, KVC_OP_ACQUIRE) nobody has to wait. kvc_prefetch
+ * begins it ahead of use. With KVC_ACQUIRE_PARTIAL a block is lent while it is still arriving, so that its first
+ * layers can be used before its last are there.
  */
 
 /* For match: count the resident blocks as used, so that they are evicted later. Without it, match only looks. */
@@ -761,6 +1024,11 @@ kvc_status_t kvc_key_chain_many(const kvc_key_t *parent,
  * KVC_COPY_COLD the size of the block decides.
  */
 #define KVC_COPY_COLD 2
+
+/* For acquire: lend a block of a file tier at once, while it is still arriving; kvc_view_ready says how much of it is
+ * there.
+ */
+#define KVC_ACQUIRE_PARTIAL 1
 
 /* One item of a batch of gets or puts: a key, where its bytes are or go, and what became of it. */
 typedef struct kvc_item_t {
@@ -804,8 +1072,9 @@ typedef struct kvc_reservation_t {
 
 /* Counts the keys at the beginning of the list whose blocks are resident: the longest resident prefix.
  *
- * Keys after the first that is not resident do not count, resident or not. The answer is a snapshot: a block may be
- * evicted right afterwards. To keep it, use kvc_acquire_many.
+ * Resident is a block in whichever tier; kvc_match_each says in which. Keys after the first that is not resident do
+ * not count, resident or not. The answer is a snapshot: a block may be evicted right afterwards, and one in a file
+ * tier may turn out damaged when it is read. To keep it, use kvc_acquire_many.
  *
  * Flags: KVC_MATCH_TOUCH.
  *
@@ -824,7 +1093,8 @@ kvc_status_t kvc_match(const kvc_engine_t *engine,
 /* Says for each key in which tiers its block is resident.
  *
  * For hybrid models, whose layers keep different parts of a prompt, a prefix is not enough. tiers_out[i] becomes the
- * sum of 1 << KVC_TIER_... over the tiers that have block i: 2 for the memory of the host, 0 for not resident.
+ * sum of 1 << KVC_TIER_... over the tiers that have block i: 2 for the memory of the host, 4 for the NVMe tier, 8 for
+ * the disk tier, 0 for not resident.
  *
  * Flags: KVC_MATCH_TOUCH.
  *
@@ -841,18 +1111,21 @@ kvc_status_t kvc_match_each(const kvc_engine_t *engine,
                             uint8_t *tiers_out,
                             uint64_t *resident_count_out);
 
-/* Copies a block into the caller's buffer.
+/* Copies a block into the caller's buffer. A block that is in a file tier only is copied up into memory first, and
+ * stays there, as the tier's promotion_hits say; it stays in the file too.
  *
  * Flags: KVC_COPY_HOT or KVC_COPY_COLD.
  *
- * Threads: any, at once.
+ * Threads: any, at once. Waits for a block below memory until it is there, or until the device fails or makes no
+ * progress for ..._stall_ms of the configuration. A block in memory is never waited for.
  *
  * Memory: all pointers are borrowed; target need not be initialised. Nothing is written to it unless the status is
  * KVC_OK.
  *
- * Statuses: KVC_OK; KVC_MISS, also while a producer still fills it; KVC_E_TOO_SMALL when the block has more than
- * target_bytes bytes; KVC_AGAIN when more copies are under way than there are pins for; KVC_E_ARGUMENT for both flags
- * at once.
+ * Statuses: KVC_OK; KVC_MISS, also while a producer still fills it, and when what the file held could not be read or
+ * was not what was written (the block is dropped then); KVC_E_TOO_SMALL when the block has more than target_bytes
+ * bytes; KVC_AGAIN when more copies are under way than there are pins for, or when everything in memory is held and
+ * there is no room to copy the block up; KVC_E_ARGUMENT for both flags at once.
  */
 kvc_status_t kvc_get(const kvc_engine_t *engine,
                      const kvc_key_t *key,
@@ -861,11 +1134,12 @@ kvc_status_t kvc_get(const kvc_engine_t *engine,
                      uint32_t flags,
                      uint64_t *bytes_out);
 
-/* Copies many blocks, each into its own buffer. Every item gets a status of its own, as kvc_get would answer.
+/* Copies many blocks, each into its own buffer. Every item gets a status of its own, as kvc_get would answer. Blocks
+ * below memory are copied up ahead of their turn, several at once.
  *
  * Flags: KVC_COPY_HOT or KVC_COPY_COLD, for all items. The flags of the items must be zero.
  *
- * Threads: any, at once.
+ * Threads: any, at once. Waits as kvc_get does.
  *
  * Memory: all pointers, also those in the items, are borrowed.
  *
@@ -883,27 +1157,53 @@ kvc_status_t kvc_get_many(const kvc_engine_t *engine,
  * A held block is neither evicted nor moved. It may be removed meanwhile (kvc_remove): then nobody finds it any more,
  * and its memory is reused after the last view is released.
  *
- * Flags: none yet.
+ * A block that is in a file tier only is copied up into memory first, and the call waits for that. With
+ * KVC_ACQUIRE_PARTIAL it does not: the view is of the block's whole length, and only as many bytes of it may be read
+ * as kvc_view_ready says.
  *
- * Threads: any, at once.
+ * Flags: KVC_ACQUIRE_PARTIAL.
+ *
+ * Threads: any, at once. Waits as kvc_get does; with KVC_ACQUIRE_PARTIAL it does not wait.
  *
  * Memory: key and view_out are borrowed. view_out->data is lent until kvc_release; do not write to it. When the
  * configuration sets pin_expiry_ms, no longer than that.
  *
- * Statuses: KVC_OK; KVC_MISS, also while a producer still fills it; KVC_AGAIN when all pins are in use.
+ * Statuses: KVC_OK; KVC_MISS, also while a producer still fills it, and when what the file held could not be read or
+ * was not what was written; KVC_AGAIN when all pins are in use, or there is no room to copy the block up.
  */
 kvc_status_t kvc_acquire(const kvc_engine_t *engine,
                          const kvc_key_t *key,
                          uint32_t flags,
                          kvc_view_t *view_out);
 
+/* Says how many bytes of a block that was acquired with KVC_ACQUIRE_PARTIAL are there and verified, from its first
+ * byte on. The number only grows.
+ *
+ * In tick mode the block arrives in kvc_tick and in calls that wait; this call moves it on too. Ask again until the
+ * answer is no longer KVC_PENDING, and use the layers that are there meanwhile.
+ *
+ * Threads: any, at once. Does not wait.
+ *
+ * Memory: view and bytes_ready_out are borrowed.
+ *
+ * Statuses: KVC_OK when all bytes are there, also for a view that was acquired without the flag; KVC_PENDING while
+ * they arrive; in both cases bytes_ready_out receives how many are there. KVC_MISS when the rest could not be read or
+ * was not what was written, or the block was removed before it had arrived: release the view, its bytes are
+ * worthless, also those that were ready. KVC_E_STALE when the view was released already, expired, or never was a view
+ * of this engine.
+ */
+kvc_status_t kvc_view_ready(const kvc_engine_t *engine,
+                            const kvc_view_t *view,
+                            uint64_t *bytes_ready_out);
+
 /* Lends the blocks of the longest resident prefix of the list: kvc_match and kvc_acquire in one.
  *
- * Stops at the first block that is not resident, or when the pins run out. Views of that many blocks are written.
+ * Stops at the first block that is not resident or cannot be copied up, or when the pins run out. Views of that many
+ * blocks are written. Blocks below memory are copied up, several at once, and waited for.
  *
  * Flags: none yet.
  *
- * Threads: any, at once.
+ * Threads: any, at once. Waits as kvc_get does.
  *
  * Memory: all pointers are borrowed; views_out has keys_count elements. The data of the views is lent until they are
  * released.
@@ -951,7 +1251,8 @@ kvc_status_t kvc_release_many(const kvc_engine_t *engine,
  * KVC_PENDING, so that the same work is not done twice.
  *
  * A full tier evicts blocks by its policy. When nothing can be evicted because everything is held, the answer is
- * KVC_AGAIN.
+ * KVC_AGAIN. With file tiers, what has to go is written down first where that is still to do: the chapter Under
+ * memory pressure says in which order, and how long a call waits for it.
  */
 
 /* For kvc_put_info_t: never evict the block while there is one without this flag that could be. */
@@ -989,7 +1290,8 @@ typedef struct kvc_put_info_t {
  *
  * Until then the block is not resident, and other producers of the same key get KVC_PENDING.
  *
- * Threads: any, at once.
+ * Threads: any, at once. Where there is room only after a block was written to a file tier, waits for that, at most
+ * write_wait_ms of the configuration.
  *
  * Memory: key, info and reservation_out are borrowed; info may be NULL. reservation_out->data is lent until
  * kvc_commit or kvc_abort; when the configuration sets reservation_expiry_ms, no longer than that.
@@ -1071,10 +1373,11 @@ kvc_status_t kvc_put_many(const kvc_engine_t *engine,
 /* For kvc_retain: never evict the blocks while there is one without this flag that could be. */
 #define KVC_RETAIN_PROTECTED 1
 
-/* Removes blocks. From then on nobody finds them.
+/* Removes blocks, from all tiers. From then on nobody finds them.
  *
  * A block that somebody holds goes once the last view of it is released; it counts as removed. A block that is not
- * resident is passed over.
+ * resident is passed over. What was in a file tier stays removed when the engine is opened again, once the next
+ * kvc_flush answered KVC_OK; after a crash before that it may be there again.
  *
  * Threads: any, at once.
  *
@@ -1087,7 +1390,7 @@ kvc_status_t kvc_remove(const kvc_engine_t *engine,
                         uint64_t keys_count,
                         uint64_t *removed_count_out);
 
-/* Counts blocks as used now, so that they are evicted later, without reading them.
+/* Counts blocks as used now, so that they are evicted later, without reading them, in whichever tier they are.
  *
  * Threads: any, at once.
  *
@@ -1135,6 +1438,106 @@ kvc_status_t kvc_retain(const kvc_engine_t *engine,
 kvc_status_t kvc_namespace_clear(const kvc_engine_t *engine, uint64_t namespace_id, uint64_t *removed_count_out);
 
 /* ===================================================================================================================
+ * FILE TIERS: AHEAD OF USE, DURABLE, IN WHAT STATE
+ * ===================================================================================================================
+ *
+ * The chapters Tiers, Durability and When a disk fails at the beginning say how the tiers below memory work.
+ */
+
+/* The tier works. */
+#define KVC_TIER_STATE_ONLINE 1
+
+/* The tier's device failed or stalled; it is not used any more until the engine is opened again. */
+#define KVC_TIER_STATE_OFFLINE 2
+
+/* A file tier at present. Initialise with KVC_TIER_INIT. */
+typedef struct kvc_tier_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* Whether it works (KVC_TIER_STATE_...). */
+    uint64_t state;
+    /* How its file is read and written, with a closing NUL byte: "io_uring", "pread", "mmap". */
+    char io_name[32];
+    /* Bytes of the file. */
+    uint64_t file_bytes;
+    /* Segments of the file. */
+    uint64_t segments_count;
+    /* Now: segments that hold nothing. */
+    uint64_t segments_free;
+    /* Most blocks that can be in the tier. */
+    uint64_t blocks_count_max;
+    /* Now: blocks in the tier. */
+    uint64_t blocks_count;
+    /* Bytes written to the file since the engine was opened, headers and padding included. */
+    uint64_t bytes_written;
+    /* Blocks copied up from the tier. */
+    uint64_t hits;
+    /* Bytes of the blocks read from the tier. */
+    uint64_t read_bytes;
+    /* Blocks written to the tier. */
+    uint64_t writes;
+    /* Bytes of the blocks written to the tier. */
+    uint64_t write_bytes;
+    /* Blocks written to the tier again because they were hit there. */
+    uint64_t reinserts;
+    /* Blocks that left the tier with their segment. */
+    uint64_t evictions;
+} kvc_tier_t;
+
+/* Says what a file tier (KVC_TIER_NVME, KVC_TIER_DISK) is and does at present.
+ *
+ * Takes a few microseconds: it looks at every stripe.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: tier_out is borrowed.
+ *
+ * Statuses: KVC_OK, also for a tier that is offline; KVC_E_NO_DEVICE when the engine has no file tier of this kind;
+ * KVC_E_UNSUPPORTED for a number that is no tier; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_tier_get(const kvc_engine_t *engine, uint32_t tier, kvc_tier_t *tier_out);
+
+/* Begins copying blocks up from the file tiers into memory, and does not wait: for blocks that are needed soon.
+ *
+ * Blocks that are in memory already, or nowhere, are passed over. What finds no room in memory, or no free request,
+ * is not begun. A block that was begun is not held: it may be evicted again before it is used. In tick mode it
+ * arrives in kvc_tick and in calls that wait.
+ *
+ * Flags: none yet.
+ *
+ * Threads: any, at once. Does not wait.
+ *
+ * Memory: all pointers are borrowed.
+ *
+ * Statuses: KVC_OK; begun_count_out receives how many are on their way because of this call, 0 without a file tier.
+ */
+kvc_status_t kvc_prefetch(const kvc_engine_t *engine,
+                          const kvc_key_t *keys,
+                          uint64_t keys_count,
+                          uint32_t flags,
+                          uint64_t *begun_count_out);
+
+/* Makes everything durable that was committed or removed before the call.
+ *
+ * Every block that no file tier holds is written to the first one, whatever its admission filter says; then the files
+ * are synced (fdatasync). After KVC_OK the blocks survive the process being killed and the machine losing power, as
+ * far as the device keeps its promises. Blocks that the tier gives up later to make room are not kept by it.
+ *
+ * timeout_ns 0 does not wait: what can be begun is begun. UINT64_MAX waits as long as the device makes progress.
+ *
+ * Threads: any, at once. Waits for the files' devices.
+ *
+ * Memory: blocks_written_out is borrowed.
+ *
+ * Statuses: KVC_OK; blocks_written_out receives how many blocks had to be written; KVC_TIMEOUT, and writing goes on;
+ * KVC_E_ENDURANCE when the endurance budget does not allow all of it: what fitted is durable; KVC_E_OFFLINE when the
+ * tier is offline; KVC_E_UNSUPPORTED without a file tier.
+ */
+kvc_status_t kvc_flush(const kvc_engine_t *engine,
+                       uint64_t timeout_ns,
+                       uint64_t *blocks_written_out);
+
+/* ===================================================================================================================
  * LANES: HANDING OVER WORK AND FETCHING THE RESULTS LATER
  * ===================================================================================================================
  *
@@ -1144,7 +1547,9 @@ kvc_status_t kvc_namespace_clear(const kvc_engine_t *engine, uint64_t namespace_
  * tick mode it is done inside kvc_reap, kvc_wait and kvc_tick. Each operation completes exactly once: reaped, or
  * fetched by kvc_wait.
  *
- * Operations of one lane begin in the order in which they were submitted.
+ * Operations of one lane begin in the order in which they were submitted. One that needs blocks from a file tier
+ * waits for them without holding anybody up: the next ones begin meanwhile, so completions may come in another order.
+ * Such an operation can still be cancelled.
  */
 
 /* kvc_match of keys. The result is the count. */
@@ -1171,6 +1576,14 @@ kvc_status_t kvc_namespace_clear(const kvc_engine_t *engine, uint64_t namespace_
  * all together. The result is the count; the status is KVC_MISS where it is 0.
  */
 #define KVC_OP_ACQUIRE 6
+
+/* kvc_prefetch of keys. The result is how many are on their way because of it. */
+#define KVC_OP_PREFETCH 7
+
+/* kvc_flush of everything that was committed or removed before the operation begins; completes when that is durable.
+ * Takes no keys. The result is how many blocks had to be written.
+ */
+#define KVC_OP_FLUSH 8
 
 /* An operation to submit. Set what the opcode does not use to zero. */
 typedef struct kvc_op_t {
@@ -1288,7 +1701,8 @@ kvc_status_t kvc_reap(const kvc_engine_t *engine,
 
 /* Waits for one operation, and fetches its completion, which is then not reaped any more.
  *
- * timeout_ns 0 does not wait; UINT64_MAX waits for ever. This is the only function that sleeps.
+ * timeout_ns 0 does not wait; UINT64_MAX waits for ever. In tick mode it does the work of the lane itself, and moves
+ * the file tiers on.
  *
  * Threads: one at a time on a lane.
  *
@@ -1304,7 +1718,8 @@ kvc_status_t kvc_wait(const kvc_engine_t *engine,
                       uint64_t timeout_ns,
                       kvc_done_t *done_out);
 
-/* Cancels an operation that has not begun. It completes with KVC_CANCELLED and is reaped like any other.
+/* Cancels an operation that has not begun, or that waits for blocks from a file tier. It completes with KVC_CANCELLED
+ * and is reaped like any other. Blocks that are on their way arrive in memory nevertheless.
  *
  * Threads: one at a time on a lane.
  *
@@ -1315,7 +1730,7 @@ kvc_status_t kvc_wait(const kvc_engine_t *engine,
  */
 kvc_status_t kvc_cancel(const kvc_engine_t *engine, kvc_lane_t lane, kvc_ticket_t ticket);
 
-/* Does the engine's work in tick mode: operations of all lanes, expiry, upkeep.
+/* Does the engine's work in tick mode: operations of all lanes, the file tiers' reads and writes, expiry, upkeep.
  *
  * Call it now and then, every millisecond for one; nothing is lost between, it only happens later. The work of one
  * call is bounded. With workers it does nothing that they would not do.
@@ -1333,60 +1748,13 @@ kvc_status_t kvc_cancel(const kvc_engine_t *engine, kvc_lane_t lane, kvc_ticket_
 kvc_status_t kvc_tick(const kvc_engine_t *engine, uint64_t now_ns, uint64_t *progress_out);
 
 /* ===================================================================================================================
- * WATCHING: STATISTICS, LATENCIES, METRICS, EVENTS, WHO HOLDS WHAT
+ * STATISTICS
  * ===================================================================================================================
  *
- * All of this works at any time, also after a shutdown, costs the hot path nothing that readers share, and allocates
- * nothing. Numbers are each current; together they are no cut through one instant.
+ * How often each thing happened, and what is the case now. This works at any time, also after a shutdown, costs the
+ * hot path nothing that readers share, and allocates nothing. Numbers are each current; together they are no cut
+ * through one instant.
  */
-
-/* Finding the longest resident prefix, one call. */
-#define KVC_OPERATION_MATCH 0
-
-/* Copying a block out. */
-#define KVC_OPERATION_GET 1
-
-/* Lending a block. */
-#define KVC_OPERATION_ACQUIRE 2
-
-/* Reserving room for a block, with the eviction that it may need. */
-#define KVC_OPERATION_RESERVE 3
-
-/* Making a reserved block readable. */
-#define KVC_OPERATION_COMMIT 4
-
-/* Copying a block in. */
-#define KVC_OPERATION_PUT 5
-
-/* Removing blocks. */
-#define KVC_OPERATION_REMOVE 6
-
-/* Moving a block between tiers. */
-#define KVC_OPERATION_MOVE 7
-
-/* From submission on a lane to completion. */
-#define KVC_OPERATION_SUBMIT 8
-
-/* One call of tick. */
-#define KVC_OPERATION_TICK 9
-
-/* How many kinds of operations there are: they are numbers below this. */
-#define KVC_OPERATIONS_COUNT 10
-
-/* The block became readable in the tier. */
-#define KVC_EVENT_STORED 1
-
-/* The caller removed the block. */
-#define KVC_EVENT_REMOVED 2
-
-/* The block had to make room. */
-#define KVC_EVENT_EVICTED 3
-
-/* The block was moved and is now in the tier given. */
-#define KVC_EVENT_MOVED 4
-
-/* A view of the block was taken back after its time (pin_expiry_ms). */
-#define KVC_EVENT_PIN_EXPIRED 5
 
 /* What happened since the engine was opened, and what is the case now. Initialise with KVC_STATS_INIT.
  *
@@ -1451,7 +1819,7 @@ typedef struct kvc_stats_t {
     uint64_t operations_completed;
     /* Operations cancelled before they began. */
     uint64_t operations_cancelled;
-    /* Now: blocks that can be read. */
+    /* Now: blocks in memory that can be read. kvc_tier_get says how many are in a file tier. */
     uint64_t blocks_resident;
     /* Now: blocks that are being filled by their producer. */
     uint64_t blocks_reserved;
@@ -1469,13 +1837,65 @@ typedef struct kvc_stats_t {
     uint64_t lanes_open;
     /* The number that the next event will have. */
     uint64_t event_sequence_next;
+    /* Blocks copied up from a file tier into memory. */
+    uint64_t raises;
+    /* Blocks that could not be copied up: failed verification or reading, or no room. */
+    uint64_t raise_failures;
+    /* Blocks copied up from the NVMe tier. */
+    uint64_t nvme_hits;
+    /* Blocks written to the NVMe tier. */
+    uint64_t nvme_writes;
+    /* Bytes of the blocks written to the NVMe tier. */
+    uint64_t nvme_write_bytes;
+    /* Bytes written to the NVMe tier's file, headers and padding included. */
+    uint64_t nvme_file_bytes;
+    /* Bytes of the blocks read from the NVMe tier. */
+    uint64_t nvme_read_bytes;
+    /* Blocks written to the NVMe tier again because they were hit there. */
+    uint64_t nvme_reinserts;
+    /* Blocks that left the NVMe tier with their segment. */
+    uint64_t nvme_evictions;
+    /* Blocks copied up from the disk tier. */
+    uint64_t disk_hits;
+    /* Blocks written to the disk tier. */
+    uint64_t disk_writes;
+    /* Bytes of the blocks written to the disk tier. */
+    uint64_t disk_write_bytes;
+    /* Bytes written to the disk tier's file, headers and padding included. */
+    uint64_t disk_file_bytes;
+    /* Bytes of the blocks read from the disk tier. */
+    uint64_t disk_read_bytes;
+    /* Blocks written to the disk tier again because they were hit there. */
+    uint64_t disk_reinserts;
+    /* Blocks that left the disk tier with their segment. */
+    uint64_t disk_evictions;
+    /* Blocks dropped because what a file held was not what was written. */
+    uint64_t checksum_failures;
+    /* Requests to a file tier's device that failed after their retries. */
+    uint64_t io_errors;
+    /* Requests to a file tier's device that were repeated. */
+    uint64_t io_retries;
+    /* Blocks that memory gave up before they could be written down. */
+    uint64_t writes_skipped;
+    /* Blocks that no file tier admitted: filter, endurance budget or no room. */
+    uint64_t writes_refused;
+    /* Blocks whose copying up was begun ahead of use. */
+    uint64_t prefetches;
+    /* Calls of flush that made everything durable. */
+    uint64_t flushes;
+    /* Blocks found in the files when the engine was opened. */
+    uint64_t blocks_recovered;
+    /* Records and tables found damaged when the engine was opened. */
+    uint64_t blocks_damaged;
+    /* Blocks removed by the caller that were not in memory. */
+    uint64_t removes_below;
 } kvc_stats_t;
 
 /* What fits into the engine; does not change while it is open. Initialise with KVC_CAPACITY_INIT. */
 typedef struct kvc_capacity_t {
     /* Bytes of this struct as the caller knows it. */
     uint64_t struct_size;
-    /* Most blocks resident at once. */
+    /* Most blocks resident at once, in all tiers together. */
     uint64_t blocks_count;
     /* Most bytes of one block. */
     uint64_t block_bytes;
@@ -1487,9 +1907,97 @@ typedef struct kvc_capacity_t {
     uint64_t lanes_count;
     /* Most operations of one lane under way. */
     uint64_t lane_depth;
-    /* Bytes of everything, as in the plan. */
+    /* Bytes of everything in memory, as in the plan. */
     uint64_t bytes;
 } kvc_capacity_t;
+
+/* Reads all counters and gauges.
+ *
+ * Takes a few microseconds: it looks at every stripe and every pin.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: stats_out is borrowed.
+ *
+ * Statuses: KVC_OK; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_stats_get(const kvc_engine_t *engine, kvc_stats_t *stats_out);
+
+/* Says what fits.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: capacity_out is borrowed.
+ *
+ * Statuses: KVC_OK; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_capacity_get(const kvc_engine_t *engine, kvc_capacity_t *capacity_out);
+
+/* ===================================================================================================================
+ * WATCHING: LATENCIES, METRICS, EVENTS, WHO HOLDS WHAT
+ * ===================================================================================================================
+ *
+ * As the statistics, all of this works at any time, also after a shutdown, costs the hot path nothing that readers
+ * share, and allocates nothing.
+ */
+
+/* Finding the longest resident prefix, one call. */
+#define KVC_OPERATION_MATCH 0
+
+/* Copying a block out. */
+#define KVC_OPERATION_GET 1
+
+/* Lending a block. */
+#define KVC_OPERATION_ACQUIRE 2
+
+/* Reserving room for a block, with the eviction that it may need. */
+#define KVC_OPERATION_RESERVE 3
+
+/* Making a reserved block readable. */
+#define KVC_OPERATION_COMMIT 4
+
+/* Copying a block in. */
+#define KVC_OPERATION_PUT 5
+
+/* Removing blocks. */
+#define KVC_OPERATION_REMOVE 6
+
+/* Copying a block between tiers: up into memory from the tier given, or down into it. */
+#define KVC_OPERATION_MOVE 7
+
+/* From submission on a lane to completion. */
+#define KVC_OPERATION_SUBMIT 8
+
+/* One call of tick. */
+#define KVC_OPERATION_TICK 9
+
+/* How many kinds of operations there are: they are numbers below this. */
+#define KVC_OPERATIONS_COUNT 10
+
+/* The block became readable in the tier. */
+#define KVC_EVENT_STORED 1
+
+/* The caller removed the block, from all tiers. */
+#define KVC_EVENT_REMOVED 2
+
+/* The block left the tier, to make room in it; it may still be in another one. */
+#define KVC_EVENT_EVICTED 3
+
+/* The block was moved and is now in the tier given. Reserved: blocks are copied between tiers, which is stored in the
+ * one and, later, evicted from the other.
+ */
+#define KVC_EVENT_MOVED 4
+
+/* A view of the block was taken back after its time (pin_expiry_ms). */
+#define KVC_EVENT_PIN_EXPIRED 5
+
+/* What the tier's file held under this key was not what was written; the block was dropped there. */
+#define KVC_EVENT_DAMAGED 6
+
+/* The tier went offline: its device fails or stalls. The key is zero, and so is the block. All blocks that only this
+ * tier held are gone, without an event of their own.
+ */
+#define KVC_EVENT_OFFLINE 7
 
 /* How long the timed operations of one kind took in one tier. Initialise with KVC_HISTOGRAM_INIT.
  *
@@ -1544,28 +2052,6 @@ typedef struct kvc_pin_info_t {
     /* How long it has been held, in nanoseconds; 0 for a view taken a moment ago. */
     uint64_t age_ns;
 } kvc_pin_info_t;
-
-/* Reads all counters and gauges.
- *
- * Takes a few microseconds: it looks at every stripe and every pin.
- *
- * Threads: any, at once.
- *
- * Memory: stats_out is borrowed.
- *
- * Statuses: KVC_OK; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
- */
-kvc_status_t kvc_stats_get(const kvc_engine_t *engine, kvc_stats_t *stats_out);
-
-/* Says what fits.
- *
- * Threads: any, at once.
- *
- * Memory: capacity_out is borrowed.
- *
- * Statuses: KVC_OK; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
- */
-kvc_status_t kvc_capacity_get(const kvc_engine_t *engine, kvc_capacity_t *capacity_out);
 
 /* Reads how long the operations of one kind (KVC_OPERATION_...) took in one tier (KVC_TIER_...).
  *
@@ -1817,6 +2303,7 @@ extern "C" {
 #define KVC_CAPACITY_INIT KVC_SIZED_(kvc_capacity_t)
 #define KVC_HISTOGRAM_INIT KVC_SIZED_(kvc_histogram_t)
 #define KVC_PIN_INFO_INIT KVC_SIZED_(kvc_pin_info_t)
+#define KVC_TIER_INIT KVC_SIZED_(kvc_tier_t)
 #define KVC_PAGED_INIT KVC_SIZED_(kvc_paged_t)
 
 KVC_ASSERT_(sizeof(kvc_key_t) == 32, "kvc_key_t has 32 bytes");
@@ -1832,14 +2319,15 @@ KVC_ASSERT_(sizeof(kvc_done_t) == 32, "kvc_done_t has 32 bytes");
 KVC_ASSERT_(sizeof(kvc_event_t) == 64, "kvc_event_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_component_t) == 80, "kvc_component_t has 80 bytes");
 KVC_ASSERT_(sizeof(kvc_geometry_t) == 56, "kvc_geometry_t has 56 bytes");
-KVC_ASSERT_(sizeof(kvc_config_t) == 176, "kvc_config_t has 176 bytes");
-KVC_ASSERT_(sizeof(kvc_plan_t) == 2696, "kvc_plan_t has 2696 bytes");
+KVC_ASSERT_(sizeof(kvc_config_t) == 376, "kvc_config_t has 376 bytes");
+KVC_ASSERT_(sizeof(kvc_plan_t) == 2760, "kvc_plan_t has 2760 bytes");
 KVC_ASSERT_(sizeof(kvc_error_t) == 336, "kvc_error_t has 336 bytes");
 KVC_ASSERT_(sizeof(kvc_put_info_t) == 88, "kvc_put_info_t has 88 bytes");
-KVC_ASSERT_(sizeof(kvc_stats_t) == 304, "kvc_stats_t has 304 bytes");
+KVC_ASSERT_(sizeof(kvc_stats_t) == 512, "kvc_stats_t has 512 bytes");
 KVC_ASSERT_(sizeof(kvc_capacity_t) == 64, "kvc_capacity_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_histogram_t) == 64, "kvc_histogram_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_pin_info_t) == 64, "kvc_pin_info_t has 64 bytes");
+KVC_ASSERT_(sizeof(kvc_tier_t) == 144, "kvc_tier_t has 144 bytes");
 KVC_ASSERT_(sizeof(kvc_paged_t) == 104, "kvc_paged_t has 104 bytes");
 
 #ifdef __cplusplus

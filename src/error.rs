@@ -72,6 +72,24 @@ statuses! {
     NoDevice = -304, c"KVC_E_NO_DEVICE";
     /// An event file descriptor could not be made.
     EventFd = -305, c"KVC_E_EVENT_FD";
+    /// The file could not be opened, made or locked; the system's error number says why.
+    File = -306, c"KVC_E_FILE";
+    /// The file system has no room for the tier's file; nothing was written.
+    NoSpace = -307, c"KVC_E_NO_SPACE";
+    /// Another process, or another engine, has the file open.
+    FileBusy = -308, c"KVC_E_FILE_BUSY";
+    /// The file holds a tier of another geometry, layout or version.
+    FileMismatch = -309, c"KVC_E_FILE_MISMATCH";
+    /// The file holds something, and it is no tier.
+    FileForeign = -310, c"KVC_E_FILE_FOREIGN";
+    /// The file is damaged, and the configuration asks for a refusal then.
+    FileDamaged = -311, c"KVC_E_FILE_DAMAGED";
+    /// io_uring is required and not permitted here.
+    NoUring = -312, c"KVC_E_NO_URING";
+    /// The device fails or stalls; the tier is offline.
+    Offline = -313, c"KVC_E_OFFLINE";
+    /// The tier's endurance budget is used up for now.
+    Endurance = -314, c"KVC_E_ENDURANCE";
     /// The engine still has pins, reservations, open lanes or operations under way; or another thread is on the lane.
     Busy = -400, c"KVC_E_BUSY";
     /// The engine was shut down.
@@ -139,11 +157,16 @@ pub struct ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            formatter,
-            "{}: {} is {}, permitted is {} to {}: {}",
-            self.status, self.field, self.value, self.value_min, self.value_max, self.reason
-        )?;
+        write!(formatter, "{}: {}", self.status, self.field)?;
+        // A path has no range.
+        if (self.value, self.value_min, self.value_max) != (0, 0, 0) {
+            write!(
+                formatter,
+                " is {}, permitted is {} to {}",
+                self.value, self.value_min, self.value_max
+            )?;
+        }
+        write!(formatter, ": {}", self.reason)?;
         if self.os_error != 0 {
             write!(formatter, " (system error {})", self.os_error)?;
         }

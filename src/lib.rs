@@ -36,7 +36,8 @@
 //! # Features
 //! | feature | what it adds | without it |
 //! | --- | --- | --- |
-//! | `std` (default) | [`Cache`]: mapping, clock, worker threads | `no_std` and no `alloc`; memory and time come from outside |
+//! | `std` (default) | [`Cache`]: mapping, clock, worker threads | `no_std` and no `alloc`; memory and time come from
+//! outside |
 //! | `capi` | the functions of `kvcache.h` | a Rust library only |
 //! | `cli` | the program `kvcache` | no program |
 //! | `uring`, `mmap`, `cuda`, `zstd` | reserved for the tiers and codecs of those names | nothing, at present |
@@ -69,7 +70,7 @@ pub mod limits;
 pub mod metrics;
 pub(crate) mod policy;
 pub(crate) mod sync;
-pub(crate) mod tier;
+pub mod tier;
 pub mod units;
 
 pub use block::{BlockRef, PinRef, PutInfo};
@@ -78,5 +79,5 @@ pub use config::Config;
 pub use engine::{Clock, Engine};
 pub use error::{ConfigError, Status};
 #[cfg(feature = "std")]
-pub use host::Cache;
+pub use host::{Cache, Paths};
 pub use key::Key;

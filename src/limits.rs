@@ -40,6 +40,27 @@ pub const GEOMETRIES_COUNT_MAX: usize = 16;
 /// Longest expiry, 400 days: times are kept in units of 2^24 ns in 32 bits, which is 2.2 years.
 pub const EXPIRY_MS_MAX: u64 = 400 * 24 * 3600 * 1000;
 
+/// Largest file of a file tier: places in it are kept in units of 64 bytes in 40 bits.
+pub const FILE_BYTES_MAX: u64 = 1 << 46;
+/// Largest segment of a file tier: lengths within a segment are 32-bit numbers.
+pub const SEGMENT_BYTES_MAX: u64 = 1 << 32;
+/// Fewest segments of a file tier: one is written, one is being emptied, and two hold blocks.
+pub const SEGMENTS_COUNT_MIN: u64 = 4;
+/// Most segments of a file tier: each is looked at when the engine opens.
+pub const SEGMENTS_COUNT_MAX: u64 = 1 << 20;
+/// Fewest and most requests to a file tier's device under way.
+pub const FILE_DEPTH_MIN: u64 = 4;
+/// See [`FILE_DEPTH_MIN`].
+pub const FILE_DEPTH_MAX: u64 = 256;
+/// Most hits that a block below memory may have to wait for before it is kept in memory.
+pub const PROMOTION_HITS_MAX: u64 = 255;
+/// Longest time without progress that a device may be given, one hour.
+pub const STALL_MS_MAX: u64 = 3600 * 1000;
+/// Longest time that a put may be told to wait for room, one hour.
+pub const WRITE_WAIT_MS_MAX: u64 = 3600 * 1000;
+/// Largest share of the slots, in thousandths, that ticks may be told to keep free.
+pub const SLOTS_FREE_PERMILLE_MAX: u64 = 500;
+
 /// Highest retention priority a caller can give.
 pub const PRIORITY_MAX: u8 = 100;
 /// Eviction classes: one per priority, and above them the protected one.
@@ -49,6 +70,10 @@ const_assert!(PAGE_BYTES.is_multiple_of(STRIPE_BYTES) && STRIPE_BYTES.is_multipl
 const_assert!(STRIPES_COUNT_MAX.is_power_of_two() && STRIPES_COUNT_MIN.is_power_of_two());
 // A cell of the index keeps `index + 1` in 32 bits, an inbox link keeps `index + 1` in 31.
 const_assert!(BLOCKS_COUNT_MAX + 1 < 1 << 31);
+// A place in a file is a number of units of 64 bytes.
+const_assert!(FILE_BYTES_MAX / 64 <= 1 << 40);
+// Segments of the largest usual size fill the largest file.
+const_assert!(FILE_BYTES_MAX / (64 << 20) <= SEGMENTS_COUNT_MAX);
 // Classes are the top 7 bits of an eviction key.
 const_assert!(CLASSES_COUNT <= 1 << 7);
 const_assert!((EXPIRY_MS_MAX * 1_000_000) >> 24 < u32::MAX as u64 / 2);

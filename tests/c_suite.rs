@@ -10,8 +10,22 @@ use std::process::Command;
 
 use harness::{Profile, cargo, fail, installed, library, program, root, scratch, source, succeed};
 
-fn suite(name: &str, profile: Profile, flags: &[&str]) -> PathBuf {
-    program(name, &[source("suite.c")], profile, flags)
+/// The programs that use every function, and how many parts each has at least: memory alone, and with file tiers.
+const SUITES: [(&str, u64); 2] = [("suite", 27), ("files", 20)];
+
+/// One of [`SUITES`], compiled in its own way.
+fn suite(name: &str, way: &str, profile: Profile, flags: &[&str]) -> PathBuf {
+    program(&format!("{name}{way}"), &[source(&format!("{name}.c"))], profile, flags)
+}
+
+/// A command whose files go to the folder of the tests.
+fn running(program: PathBuf) -> Command {
+    in_scratch(Command::new(program))
+}
+
+fn in_scratch(mut command: Command) -> Command {
+    command.env("TMPDIR", scratch("."));
+    command
 }
 
 /// The number in front of a word of what a program printed.
@@ -28,33 +42,40 @@ fn number_before(printed: &str, word: &str) -> u64 {
 
 #[test]
 fn the_suite_passes() {
-    let printed = succeed(&mut Command::new(suite("suite", Profile::Checked, &[])));
-    assert!(number_before(&printed, "parts") >= 25 && number_before(&printed, "checks") > 10_000);
+    for (name, parts_count) in SUITES {
+        let printed = succeed(&mut running(suite(name, "", Profile::Checked, &[])));
+        assert!(number_before(&printed, "parts") >= parts_count, "{printed}");
+        assert!(number_before(&printed, "checks") > 10_000, "{printed}");
+    }
 }
 
 #[test]
 fn the_suite_passes_with_the_library_as_it_is_shipped() {
-    succeed(&mut Command::new(suite("suite-release", Profile::Release, &[])));
+    for (name, _) in SUITES {
+        succeed(&mut running(suite(name, "-release", Profile::Release, &[])));
+    }
 }
 
 #[test]
 fn the_suite_passes_linked_with_the_static_library() {
     let archive = library(Profile::Release).join("libkvcache.a");
-    let target = scratch("suite-static");
-    let mut command = harness::compiler(false);
-    command
-        .args(["-std=c11", "-O1", "-pthread", "-I"])
-        .arg(root().join("include"));
-    command
-        .args(harness::WARNINGS)
-        .arg(source("suite.c"))
-        .arg(archive)
-        .arg("-o")
-        .arg(&target);
-    // The list of `Libs.private` in kvcache.pc.
-    command.args(["-lgcc_s", "-lpthread", "-ldl", "-lm", "-lc"]);
-    succeed(&mut command);
-    succeed(&mut Command::new(target));
+    for (name, _) in SUITES {
+        let target = scratch(&format!("{name}-static"));
+        let mut command = harness::compiler(false);
+        command
+            .args(["-std=c11", "-O1", "-pthread", "-I"])
+            .arg(root().join("include"));
+        command
+            .args(harness::WARNINGS)
+            .arg(source(&format!("{name}.c")))
+            .arg(&archive)
+            .arg("-o")
+            .arg(&target);
+        // The list of `Libs.private` in kvcache.pc.
+        command.args(["-lgcc_s", "-lpthread", "-ldl", "-lm", "-lc"]);
+        succeed(&mut command);
+        succeed(&mut running(target));
+    }
 }
 
 #[test]
@@ -64,7 +85,9 @@ fn the_suite_passes_under_the_address_and_undefined_behaviour_sanitizers() {
         "-fno-sanitize-recover=all",
         "-fno-omit-frame-pointer",
     ];
-    succeed(&mut Command::new(suite("suite-sanitized", Profile::Checked, &flags)));
+    for (name, _) in SUITES {
+        succeed(&mut running(suite(name, "-sanitized", Profile::Checked, &flags)));
+    }
 
     // The sanitizers do find what there is to find.
     let broken = scratch("broken.c");
@@ -84,15 +107,17 @@ fn the_suite_passes_under_valgrind() {
     if !installed("valgrind", "the suite was not run under valgrind") {
         return;
     }
-    let mut command = Command::new("valgrind");
-    command.args([
-        "--quiet",
-        "--error-exitcode=9",
-        "--leak-check=full",
-        "--show-leak-kinds=definite",
-    ]);
-    command.args(["--errors-for-leak-kinds=definite", "--fair-sched=yes"]);
-    succeed(command.arg(suite("suite-valgrind", Profile::Checked, &[])));
+    for (name, _) in SUITES {
+        let mut command = in_scratch(Command::new("valgrind"));
+        command.args([
+            "--quiet",
+            "--error-exitcode=9",
+            "--leak-check=full",
+            "--show-leak-kinds=definite",
+        ]);
+        command.args(["--errors-for-leak-kinds=definite", "--fair-sched=yes"]);
+        succeed(command.arg(suite(name, "-valgrind", Profile::Checked, &[])));
+    }
 }
 
 #[test]

@@ -234,6 +234,7 @@ const SIZES: &[(&str, usize)] = &[
     ("kvc_capacity_t", size_of::<kvc_capacity_t>()),
     ("kvc_histogram_t", size_of::<kvc_histogram_t>()),
     ("kvc_pin_info_t", size_of::<kvc_pin_info_t>()),
+    ("kvc_tier_t", size_of::<kvc_tier_t>()),
     ("kvc_paged_t", size_of::<kvc_paged_t>()),
 ];
 
@@ -248,6 +249,7 @@ const INITIALIZERS: &[(&str, &str)] = &[
     ("KVC_CAPACITY_INIT", "kvc_capacity_t"),
     ("KVC_HISTOGRAM_INIT", "kvc_histogram_t"),
     ("KVC_PIN_INFO_INIT", "kvc_pin_info_t"),
+    ("KVC_TIER_INIT", "kvc_tier_t"),
     ("KVC_PAGED_INIT", "kvc_paged_t"),
 ];
 

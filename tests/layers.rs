@@ -29,6 +29,16 @@ const STD_FILES: &[(&str, &str)] = &[
         "src/copy/x86_64.rs",
         "asks the processor through it; without the feature by itself",
     ),
+    ("src/tier/disk/cache.rs", "a file of the system; only with the feature"),
+    ("src/tier/disk/mod.rs", "a file of the system; only with the feature"),
+    ("src/tier/file/mod.rs", "a file of the system; only with the feature"),
+    ("src/tier/file/place.rs", "a file of the system; only with the feature"),
+    (
+        "src/tier/file/queue.rs",
+        "requests to a file of the system; only with the feature",
+    ),
+    ("src/tier/nvme/mod.rs", "a file of the system; only with the feature"),
+    ("src/tier/nvme/ring.rs", "a file of the system; only with the feature"),
 ];
 
 /// Files that use atomics past the facade `sync::atomic`, and why they may.

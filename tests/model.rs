@@ -15,7 +15,7 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(config(400))]
+    #![proptest_config(config(1000))]
 
     #[test]
     fn every_answer_is_the_models(setup in any::<u64>(), numbers in prop::collection::vec(any::<u64>(), 1..200)) {

@@ -1,9 +1,9 @@
 //! After open nothing is allocated, by any thread.
 //!
 //! A cache is opened, the allocator is sealed, and then more than a million operations of every kind run on two threads
-//! beside the library's workers. A sealed allocator ends the process at the first call, whatever thread makes it and
-//! whether it takes memory or gives it back. So each case runs in a process of its own, and the last three prove that
-//! the seal holds: they break it and must die of it.
+//! beside the library's workers, and fewer of them with file tiers below memory. A sealed allocator ends the process at
+//! the first call, whatever thread makes it and whether it takes memory or gives it back. So each case runs in a
+//! process of its own, and the last three prove that the seal holds: they break it and must die of it.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::env;
@@ -15,9 +15,10 @@ use std::thread;
 use std::time::Duration;
 
 use kvcache::block::{BlockRef, PinRef, PutInfo};
-use kvcache::config::PolicyKind;
+use kvcache::config::{FileTier, IoEngine, PolicyKind};
 use kvcache::copy::Temperature;
 use kvcache::engine::{Completion, LaneRef, Opcode, PinInfo, RawView, Submission, TicketRef};
+use kvcache::host::Paths;
 use kvcache::metrics::{BoundedText, Counter, Event, EventKind, Operation};
 use kvcache::units::{BlockIndex, Tier};
 use kvcache::{Cache, Config, Key, Status};
@@ -375,6 +376,90 @@ fn run_sealed(policy: PolicyKind, workers_count: u64) {
     );
 }
 
+// The file tiers.
+
+/// Files in which a few hundred blocks are too many, so that segments are given up all the time.
+fn config_files(io_engine: IoEngine, workers_count: u64) -> Config {
+    let tier = |segments_count, segment_bytes| FileTier {
+        bytes: (64 << 10) + segments_count * segment_bytes,
+        segment_bytes,
+        blocks_count: 1000,
+        depth: 8,
+        ..FileTier::NONE
+    };
+    Config {
+        nvme: tier(6, 32 << 10),
+        disk: tier(8, 64 << 10),
+        io_engine,
+        ..config(PolicyKind::Lru, workers_count)
+    }
+}
+
+/// What only file tiers do.
+fn round_below(cache: &Cache, desk: &mut Desk, number: u64) {
+    let first = desk.below(KEYS_COUNT);
+    let keys: [Key; 8] = core::array::from_fn(|at| key(first + at as u64));
+    cache.prefetch(&keys[..4]);
+    for key in &keys {
+        let _ = cache.get(key, &mut desk.target, Temperature::Auto);
+    }
+    if let Ok(view) = cache.acquire_partial_raw(&keys[4]) {
+        while let Err((Status::Pending, _)) = cache.view_ready(&view) {
+            cache.tick(0);
+        }
+        assert_eq!(cache.release_raw(&view), Ok(()));
+    }
+    if number.is_multiple_of(32) {
+        cache.flush(WAIT).expect("the files can be written");
+        assert!(!cache.file_tier(Tier::Nvme).expect("there is one").offline);
+    }
+    desk.operations += 16;
+}
+
+fn run_sealed_files(io_engine: IoEngine, workers_count: u64, rounds: u64) {
+    let folder = env::temp_dir().join(format!("kvcache-sealed-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder for the files");
+    let (nvme, disk) = (folder.join("nvme"), folder.join("disk"));
+    let paths = Paths {
+        nvme: Some(&nvme),
+        disk: Some(&disk),
+    };
+    let cache = Cache::open_with(&config_files(io_engine, workers_count), &paths).expect("small files");
+    let operations = sealed(THREADS_COUNT, |_, desk| {
+        for number in 0..rounds {
+            round(&cache, desk);
+            round_below(&cache, desk, number);
+            if number.is_multiple_of(4) {
+                upkeep(&cache, desk, number);
+                lane(&cache, desk);
+            }
+        }
+    });
+    let stats = cache.stats();
+    let io_name = cache.file_tier(Tier::Nvme).expect("there is one").io_name;
+    for counter in [
+        Counter::NvmeWrites,
+        Counter::NvmeEvictions,
+        Counter::NvmeHits,
+        Counter::DiskWrites,
+        Counter::DiskHits,
+        Counter::Flushes,
+    ] {
+        assert!(
+            stats.counter(counter) > 10,
+            "the run has to use the files: {counter:?} {}",
+            stats.counter(counter)
+        );
+    }
+    assert_eq!(stats.counter(Counter::ChecksumFailures), 0);
+    println!(
+        "{operations} operations, {} writes ({io_name})",
+        stats.counter(Counter::NvmeWrites)
+    );
+    drop(cache);
+    std::fs::remove_dir_all(folder).expect("the folder is this test's");
+}
+
 /// What a child process does; see [`CASE`].
 #[test]
 fn child() {
@@ -384,6 +469,9 @@ fn child() {
         "ticks-s3fifo" => run_sealed(PolicyKind::S3Fifo, 0),
         "one-worker" => run_sealed(PolicyKind::S3Fifo, 1),
         "two-workers" => run_sealed(PolicyKind::Lru, 2),
+        "files-ticks" => run_sealed_files(IoEngine::Auto, 0, 1500),
+        "files-worker" => run_sealed_files(IoEngine::Auto, 1, 300),
+        "files-positional" => run_sealed_files(IoEngine::Positional, 0, 1500),
         "break-alloc" => {
             sealed(1, |_, desk| desk.text = vec![0; 1000]);
         }
@@ -463,6 +551,21 @@ fn one_worker() {
 #[test]
 fn two_workers() {
     assert_passes("two-workers");
+}
+
+#[test]
+fn file_tiers_in_tick_mode() {
+    assert_passes("files-ticks");
+}
+
+#[test]
+fn file_tiers_with_a_worker() {
+    assert_passes("files-worker");
+}
+
+#[test]
+fn file_tiers_through_plain_reads_and_writes() {
+    assert_passes("files-positional");
 }
 
 #[test]

@@ -6,7 +6,7 @@
 
 mod input;
 
-use std::mem::size_of;
+use std::mem::{offset_of, size_of};
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 
@@ -23,16 +23,43 @@ const OK: kvc_status_t = KVC_OK;
 const ARGUMENT: kvc_status_t = KVC_E_ARGUMENT;
 const UNSUPPORTED: kvc_status_t = KVC_E_UNSUPPORTED;
 
+/// Bytes of a struct: as the library knows it, and in the first version.
+#[derive(Clone, Copy)]
+struct Sizes {
+    known: usize,
+    first: usize,
+}
+
+/// A struct that has not grown yet.
+const fn same<T>() -> Sizes {
+    Sizes {
+        known: size_of::<T>(),
+        first: size_of::<T>(),
+    }
+}
+
+const CONFIG: Sizes = Sizes {
+    known: size_of::<kvc_config_t>(),
+    first: 176,
+};
+const PLAN: Sizes = Sizes {
+    known: size_of::<kvc_plan_t>(),
+    first: 2696,
+};
+const STATS: Sizes = Sizes {
+    known: size_of::<kvc_stats_t>(),
+    first: 304,
+};
+
 /// A struct of the caller's, as long as it says.
 struct Caller {
     words: Vec<u64>,
-    /// Bytes of the struct as the library knows it.
-    known: u64,
+    sizes: Sizes,
 }
 
 impl Caller {
     /// A struct that says `size`, all other words from `word`.
-    fn new(size: u64, known: usize, mut word: impl FnMut() -> u64) -> Self {
+    fn new(size: u64, sizes: Sizes, mut word: impl FnMut() -> u64) -> Self {
         let count = if size <= STRUCT_SIZE_MAX {
             size.div_ceil(8).max(1)
         } else {
@@ -40,10 +67,7 @@ impl Caller {
         };
         let mut words: Vec<u64> = (0..count).map(|_| word()).collect();
         words[0] = size;
-        Self {
-            words,
-            known: known as u64,
-        }
+        Self { words, sizes }
     }
 
     fn pointer<T>(&mut self) -> *mut T {
@@ -60,33 +84,34 @@ impl Caller {
         self.words[0]
     }
 
-    /// What the size alone is answered with; the first versions are the present ones.
+    /// What the size alone is answered with.
     fn size_status(&self) -> kvc_status_t {
         match self.size() {
-            size if size < self.known || !size.is_multiple_of(8) => ARGUMENT,
+            size if size < self.sizes.first as u64 || !size.is_multiple_of(8) => ARGUMENT,
             size if size > STRUCT_SIZE_MAX => UNSUPPORTED,
             _ => OK,
         }
     }
 
     fn tail_is_zero(&self) -> bool {
-        self.words.iter().skip(self.known as usize / 8).all(|word| *word == 0)
+        self.words.iter().skip(self.sizes.known / 8).all(|word| *word == 0)
     }
 
     /// After a call that writes it: the size is as before, and so is everything if the call failed, or else what the
     /// library does not know.
     fn check_output(&self, size: u64, status: kvc_status_t) {
         assert_eq!(self.words[0], size);
-        let untouched = if status == OK { self.known as usize / 8 } else { 1 };
+        let untouched = if status == OK { self.sizes.known / 8 } else { 1 };
         assert!(self.words.iter().skip(untouched).all(|word| *word == POISON));
     }
 }
 
 /// Often a size near the right one.
-fn size(input: &mut Input<'_>, known: usize) -> u64 {
-    let known = known as u64;
+fn size(input: &mut Input<'_>, sizes: Sizes) -> u64 {
+    let known = sizes.known as u64;
     match input.byte() % 8 {
-        0..=2 => known,
+        0 | 1 => known,
+        2 => sizes.first as u64,
         3 => known + 8 * u64::from(input.byte()),
         4 => known.wrapping_add(u64::from(input.byte())).wrapping_sub(128),
         5 => STRUCT_SIZE_MAX + u64::from(input.byte()) - 128,
@@ -94,16 +119,16 @@ fn size(input: &mut Input<'_>, known: usize) -> u64 {
     }
 }
 
-fn output(input: &mut Input<'_>, known: usize) -> Caller {
-    Caller::new(size(input, known), known, || POISON)
+fn output(input: &mut Input<'_>, sizes: Sizes) -> Caller {
+    Caller::new(size(input, sizes), sizes, || POISON)
 }
 
 /// Field values, and a tail that is mostly zero.
-fn filled(input: &mut Input<'_>, known: usize) -> Caller {
-    let size = size(input, known);
+fn filled(input: &mut Input<'_>, sizes: Sizes) -> Caller {
+    let (size, known) = (size(input, sizes), sizes.known);
     let (dense, dirty) = (input.byte(), input.byte().is_multiple_of(4));
     let mut at = 0;
-    Caller::new(size, known, || {
+    Caller::new(size, sizes, || {
         at += 1;
         let inside = at <= known / 8;
         if (inside && dense.is_multiple_of(3)) || (!inside && dirty) {
@@ -124,7 +149,7 @@ unsafe impl Sync for Shared {}
 fn engine() -> *const kvc_engine_t {
     static ENGINE: OnceLock<Shared> = OnceLock::new();
     let open = || {
-        let mut config = Caller::new(size_of::<kvc_config_t>() as u64, size_of::<kvc_config_t>(), || 0);
+        let mut config = Caller::new(CONFIG.known as u64, CONFIG, || 0);
         config.set(1, 64);
         config.set(2, 64 * 64);
         let mut engine = null_mut();
@@ -138,16 +163,18 @@ fn engine() -> *const kvc_engine_t {
 
 /// Plans, and opens where that is small.
 fn config(input: &mut Input<'_>) {
-    let mut config = filled(input, size_of::<kvc_config_t>());
+    let mut config = filled(input, CONFIG);
     if input.byte().is_multiple_of(2) {
         config.set(1, 1 + u64::from(input.byte()));
         config.set(2, 64 + input.number() % (1 << 20));
     }
-    // Pointers are the caller's promise: none, or geometries that are there.
-    let mut geometry = filled(input, size_of::<kvc_geometry_t>());
+    // Pointers are the caller's promise: no memory, no paths, and no geometries or some that are there.
+    let mut geometry = filled(input, same::<kvc_geometry_t>());
     let with_geometry = input.byte().is_multiple_of(4);
     config.set(18, 0);
     config.set(19, 0);
+    config.set(offset_of!(kvc_config_t, nvme_path) / 8, 0);
+    config.set(offset_of!(kvc_config_t, disk_path) / 8, 0);
     config.set(
         20,
         if with_geometry {
@@ -157,10 +184,7 @@ fn config(input: &mut Input<'_>) {
         },
     );
     config.set(21, u64::from(with_geometry));
-    let (mut plan, mut error) = (
-        output(input, size_of::<kvc_plan_t>()),
-        output(input, size_of::<kvc_error_t>()),
-    );
+    let (mut plan, mut error) = (output(input, PLAN), output(input, same::<kvc_error_t>()));
     let (plan_size, error_size) = (plan.size(), error.size());
     let error_out = if input.byte().is_multiple_of(4) {
         null_mut()
@@ -208,7 +232,7 @@ fn open(config: &mut Caller) {
 }
 
 fn put(input: &mut Input<'_>) {
-    let mut info = filled(input, size_of::<kvc_put_info_t>());
+    let mut info = filled(input, same::<kvc_put_info_t>());
     let parent = kvc_key_t { bytes: [3; 32] };
     info.set(
         1,
@@ -239,14 +263,15 @@ fn put(input: &mut Input<'_>) {
 
 /// A struct that is only written.
 fn read_out(input: &mut Input<'_>) {
-    let which = input.byte() % 4;
-    let known = match which {
-        0 => size_of::<kvc_stats_t>(),
-        1 => size_of::<kvc_capacity_t>(),
-        2 => size_of::<kvc_histogram_t>(),
-        _ => size_of::<kvc_config_t>(),
+    let which = input.byte() % 5;
+    let sizes = match which {
+        0 => STATS,
+        1 => same::<kvc_capacity_t>(),
+        2 => same::<kvc_histogram_t>(),
+        3 => same::<kvc_tier_t>(),
+        _ => CONFIG,
     };
-    let mut caller = output(input, known);
+    let mut caller = output(input, sizes);
     let size = caller.size();
     let (operation, tier) = (input.number() as u32, input.number() as u32);
     // SAFETY: as in `config`.
@@ -255,19 +280,20 @@ fn read_out(input: &mut Input<'_>) {
             0 => kvc_stats_get(engine(), caller.pointer()),
             1 => kvc_capacity_get(engine(), caller.pointer()),
             2 => kvc_histogram_get(engine(), operation, tier, caller.pointer()),
+            3 => kvc_tier_get(engine(), tier, caller.pointer()),
             _ => kvc_config_init(caller.pointer()),
         }
     };
     caller.check_output(size, status);
     match caller.size_status() {
-        OK => assert!(status == OK || which == 2, "{status}"),
+        OK => assert!(status == OK || which == 2 || which == 3, "{status}"),
         // A wrong operation may be found before a wrong size.
         refused => assert!(status == refused || (which == 2 && status == ARGUMENT), "{status}"),
     }
 }
 
 fn geometry(input: &mut Input<'_>) {
-    let mut geometry = filled(input, size_of::<kvc_geometry_t>());
+    let mut geometry = filled(input, same::<kvc_geometry_t>());
     let mut bytes = POISON;
     // SAFETY: as in `config`.
     let status = unsafe { kvc_geometry_block_bytes(geometry.pointer(), &raw mut bytes) };
@@ -300,7 +326,7 @@ fn pins(input: &mut Input<'_>) {
         kvc_put(engine(), &raw const key, [1_u8; 8].as_ptr().cast(), 8, null());
         assert_eq!(kvc_acquire(engine(), &raw const key, 0, &raw mut view), OK);
     }
-    let size = size(input, size_of::<kvc_pin_info_t>());
+    let size = size(input, same::<kvc_pin_info_t>());
     let each = if size <= STRUCT_SIZE_MAX {
         size.div_ceil(8).max(1) as usize
     } else {

@@ -12,6 +12,7 @@ use kvcache::config::{Config, HugePages, PolicyKind, Prefault};
 use kvcache::copy::Temperature;
 use kvcache::error::ConfigError;
 use kvcache::geometry::{Dtype, Geometry, Shape};
+use kvcache::units::Tier;
 use kvcache::{Clock, Engine, Key, Plan, Status};
 use libfuzzer_sys::fuzz_target;
 
@@ -39,7 +40,7 @@ fn config(input: &mut Input<'_>) -> Config {
     for _ in 0..input.byte() % 4 {
         let field = input.byte();
         let number = input.number();
-        match field % 16 {
+        match field % 20 {
             0 => config.block_bytes = number,
             1 => config.cpu_bytes = number,
             2 => config.pins_count = number,
@@ -55,6 +56,25 @@ fn config(input: &mut Input<'_>) -> Config {
             12 => config.clock_ticks = number.is_multiple_of(2),
             13 => config.huge_pages = HugePages::from_code(number).unwrap_or_default(),
             14 => config.prefault = Prefault::from_code(number).unwrap_or_default(),
+            15 => config.write_wait_ms = number,
+            16 => (config.slots_free_low_permille, config.slots_free_high_permille) = (number, input.number()),
+            17 | 18 => {
+                let file = if field % 20 == 17 {
+                    &mut config.nvme
+                } else {
+                    &mut config.disk
+                };
+                file.bytes = number;
+                match input.byte() % 8 {
+                    0 => file.segment_bytes = input.number(),
+                    1 => file.blocks_count = input.number(),
+                    2 => file.depth = input.number(),
+                    3 => file.endurance_bytes_per_day = input.number(),
+                    4 => file.promotion_hits = input.number(),
+                    5 => file.stall_ms = input.number(),
+                    _ => {}
+                }
+            }
             _ => {
                 let shape = Shape {
                     layers_count: input.number(),
@@ -86,9 +106,10 @@ fn check_refusal(refusal: &ConfigError) {
     );
     assert!(refusal.value_min <= refusal.value_max, "{refusal}");
     let power_of_two = refusal.reason.contains("power of two") && !refusal.value.is_power_of_two();
+    let unaligned = refusal.reason.contains("multiple of 4096") && !refusal.value.is_multiple_of(4096);
     let outside = !(refusal.value_min..=refusal.value_max).contains(&refusal.value);
     assert!(
-        outside || power_of_two || refusal.status == Status::Conflict,
+        outside || power_of_two || unaligned || refusal.status == Status::Conflict,
         "{refusal}"
     );
 }
@@ -110,6 +131,17 @@ fn check_plan(config: &Config, plan: &Plan) {
     assert!(plan.slots_count() * plan.slot_bytes() <= config.cpu_bytes);
     assert!(config.cpu_bytes - plan.slots_count() * plan.slot_bytes() < plan.slot_bytes());
     assert!(plan.entries_count() >= plan.blocks_count());
+    for (file, tier) in [(config.nvme, Tier::Nvme), (config.disk, Tier::Disk)] {
+        let layout = plan.log(tier);
+        assert_eq!(layout.exists(), file.bytes != 0);
+        assert_eq!(plan.file_bytes(tier), layout.file_bytes());
+        assert!(plan.file_bytes(tier) <= file.bytes);
+        assert!(!layout.exists() || (layout.segments_count >= 4 && layout.segment_bytes > config.block_bytes));
+    }
+    assert_eq!(
+        plan.metadata_bytes() + plan.buffers_bytes() + plan.slots_bytes(),
+        plan.bytes()
+    );
     assert_eq!(Plan::compute(config).as_ref(), Ok(plan), "a pure function");
 }
 
@@ -149,7 +181,7 @@ fuzz_target!(|data: &[u8]| {
         }
     };
     check_plan(&config, &plan);
-    if plan.bytes() > OPEN_BYTES_MAX {
+    if plan.bytes() > OPEN_BYTES_MAX || plan.below_count() != 0 {
         return;
     }
     MEMORY.with_borrow_mut(|memory| {

@@ -107,10 +107,27 @@ impl<'m> Arena<'m> {
         unsafe { core::slice::from_raw_parts(self.base.add(component.offset as usize).cast::<T>(), count) }
     }
 
+    /// One part as a slice of its holder's own.
+    ///
+    /// # Safety
+    /// I2: the part is handed out once, and never by [`Arena::slice`].
+    pub(crate) unsafe fn exclusive<T: bytemuck::Pod>(&self, part: Part) -> &'m mut [T] {
+        let component = self.plan.part(part);
+        let count = (component.count * component.bytes_each) as usize / size_of::<T>();
+        // SAFETY: I1 for the range, the caller's word that nobody else has it, I4 for the alignment; any bytes are
+        // valid.
+        unsafe { core::slice::from_raw_parts_mut(self.address(part).cast::<T>(), count) }
+    }
+
+    /// The address of a part.
+    pub(crate) fn address(&self, part: Part) -> *mut u8 {
+        // SAFETY: I2, the offset lies within the arena.
+        unsafe { self.base.add(self.plan.part(part).offset as usize) }
+    }
+
     /// The address of the first slot.
     pub(crate) fn slots_base(&self) -> *mut u8 {
-        // SAFETY: I2, the offset lies within the arena.
-        unsafe { self.base.add(self.plan.part(Part::Slots).offset as usize) }
+        self.address(Part::Slots)
     }
 
     /// Touches the page at `offset` so that the system backs it with memory; what it holds stays as it is.

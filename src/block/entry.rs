@@ -10,6 +10,16 @@
 //!                                     Removed ◀────── Claimed             Doomed ──▶ Free, or Removed if pinned
 //!                                        └──▶ Free, once the last pin is gone
 //! ```
+//! With file tiers there are two more readable phases, and the way back:
+//! ```text
+//!                 evict: a file tier holds it            raise                      it has arrived, verified
+//!   Resident ─▶ Condemned ─▶ Claimed ─▶ Below ─▶ Claimed ───────▶ Raising ───────────────▶ Resident
+//!                              ▲          │                          │
+//!                              └──────────┴── removed, dropped ──────┘ unreadable: Claimed, Removed
+//! ```
+//! A block **below** has no slot; one that is **raising** has one that is being filled. Both are found like a resident
+//! block. An entry that a file tier's word, a write or a read under way refers to is freed by the tiers' pump alone.
+//!
 //! The state word is `generation << 32 | phase`. Each arrow is one change of the whole word, and where two threads may
 //! want the same block a compare-and-exchange, so that one wins and the other is told. The generation grows with each
 //! reservation; what was learnt under one generation is void under the next.
@@ -48,7 +58,17 @@ pub(crate) enum Phase {
     Claimed = 5,
     /// Condemned, and to be removed whether it is pinned or not.
     Doomed = 6,
+    /// In a file tier and in no slot.
+    Below = KNOWN | 8,
+    /// In a file tier, and on its way into a slot.
+    Raising = KNOWN | 16,
 }
+
+/// The low three bits of the phases that are found under their key.
+const KNOWN: u32 = Phase::Resident as u32;
+
+/// "No slot" where a block is below.
+pub(crate) const NO_SLOT: u32 = u32::MAX;
 
 /// A copy of the state word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +91,8 @@ impl State {
             4 => Phase::Removed,
             5 => Phase::Claimed,
             6 => Phase::Doomed,
+            10 => Phase::Below,
+            18 => Phase::Raising,
             _ => Phase::Free,
         }
     }
@@ -80,9 +102,15 @@ impl State {
         self.0 as u32 == Phase::Resident as u32
     }
 
+    /// Found under its key, in memory or below.
+    #[inline]
+    pub(crate) fn is_known(self) -> bool {
+        self.0 as u32 & 7 == KNOWN
+    }
+
     /// Readable, or condemned and perhaps readable again soon.
     pub(crate) fn is_removable(self) -> bool {
-        self.is_resident() || self.phase() == Phase::Condemned
+        self.is_known() || self.phase() == Phase::Condemned
     }
 }
 
@@ -117,8 +145,9 @@ pub(crate) struct Entry {
     /// Slot in the memory tier.
     slot: AtomicU32,
     bytes: AtomicU32,
-    /// Location in the NVMe and the disk tier; 0 is nowhere.
-    _below: [AtomicU32; 2],
+    /// How many bytes from the first are there, while the block is raising and ever after.
+    ready: AtomicU32,
+    _reserved: AtomicU32,
 }
 
 #[cfg(not(loom))]
@@ -134,7 +163,8 @@ impl Entry {
             recency: AtomicU64::new(0),
             slot: AtomicU32::new(0),
             bytes: AtomicU32::new(0),
-            _below: core::array::from_fn(|_| AtomicU32::new(0)),
+            ready: AtomicU32::new(0),
+            _reserved: AtomicU32::new(0),
         }
     }
 
@@ -163,11 +193,11 @@ impl Entry {
         }) == 0
     }
 
-    /// Whether the entry holds `words` and is readable; the state under which that was so.
+    /// Whether the entry holds `words`, in memory or below; the state under which that was so.
     #[inline]
-    pub(crate) fn resident_as(&self, words: &[u64; 4]) -> Option<State> {
+    pub(crate) fn known_as(&self, words: &[u64; 4]) -> Option<State> {
         let state = self.state();
-        (state.is_resident() && self.key_is(words) && self.unchanged_since(state)).then_some(state)
+        (state.is_known() && self.key_is(words) && self.unchanged_since(state)).then_some(state)
     }
 
     /// Whether the state is still `state`, looked at after everything that was read before.
@@ -199,6 +229,24 @@ impl Entry {
     pub(crate) fn slot(&self) -> u32 {
         // Relaxed: as `bytes`.
         self.slot.load(Ordering::Relaxed)
+    }
+
+    /// How many bytes from the first are there.
+    pub(crate) fn ready(&self) -> u32 {
+        // Acquire: partner is the release in `set_ready`; the bytes are there with it.
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// Notes how many bytes from the first are there. Only for who fills the slot.
+    pub(crate) fn set_ready(&self, bytes: u32) {
+        // Release: partner is the acquire in `ready`.
+        self.ready.store(bytes, Ordering::Release);
+    }
+
+    /// Notes that the block was never used, so that it is the first to go again.
+    pub(crate) fn forget_uses(&self) {
+        // Relaxed: an estimate by design.
+        self.recency.store(0, Ordering::Relaxed);
     }
 
     /// When and how often the block was used.
@@ -271,11 +319,37 @@ impl Entry {
     /// Claimed → Resident with `bytes` bytes, first used at `stamp`. Only for the thread that claimed it.
     pub(crate) fn publish(&self, generation: u32, bytes: u32, stamp: u64) {
         self.bytes.store(bytes, Ordering::Relaxed);
+        self.ready.store(bytes, Ordering::Relaxed);
         self.recency.store(Recency::new(stamp, 0).0, Ordering::Relaxed);
         // Release: partner is the acquire in `state`; the payload and the words above become readable with it. A store,
         // since nobody else changes a claimed block.
         self.state
             .store(State::new(generation, Phase::Resident).0, Ordering::Release);
+    }
+
+    /// Claimed → Below. Only for the thread that claimed it; the slot is its own from then on.
+    pub(crate) fn settle(&self, generation: u32) {
+        // Relaxed: published by the store.
+        self.slot.store(NO_SLOT, Ordering::Relaxed);
+        // SeqCst: partner is the exchange of the location in the tiers' words: who forgets the last location and who
+        // settles both look at the other's word afterwards, and at least one sees. It includes the release of
+        // `publish`.
+        self.state
+            .store(State::new(generation, Phase::Below).0, Ordering::SeqCst);
+    }
+
+    /// Claimed → Raising, into `slot`. Only for the thread that claimed it.
+    pub(crate) fn raise(&self, generation: u32, slot: u32) {
+        self.slot.store(slot, Ordering::Relaxed);
+        self.ready.store(0, Ordering::Relaxed);
+        // Release: partner is the acquire in `state`.
+        self.state
+            .store(State::new(generation, Phase::Raising).0, Ordering::Release);
+    }
+
+    /// Raising → Resident: all bytes are in the slot. False if it was removed in the meantime.
+    pub(crate) fn risen(&self, generation: u32) -> bool {
+        self.exchange(State::new(generation, Phase::Raising), Phase::Resident)
     }
 
     /// Reserved → Claimed → Resident.

@@ -56,7 +56,7 @@ const fn cost_code(cost_us: u64) -> u8 {
 }
 
 /// The smallest cost in microseconds that has this code.
-const fn cost_us(code: u8) -> u64 {
+pub(crate) const fn cost_us(code: u8) -> u64 {
     if code < 8 {
         return code as u64;
     }
@@ -91,6 +91,15 @@ impl Retention {
         } else {
             self.priority.min(PRIORITY_MAX)
         }
+    }
+
+    /// Seconds from `now_ns` until it lapses, at least 1; 0 if it has no end.
+    pub(crate) fn seconds_left(self, now_ns: u64) -> u32 {
+        if self.expiry == 0 {
+            return 0;
+        }
+        let left_ns = (u64::from(self.expiry) << 24).saturating_sub(now_ns);
+        (left_ns / 1_000_000_000).clamp(1, u64::from(u32::MAX)) as u32
     }
 
     fn pack(self) -> u64 {

@@ -64,7 +64,7 @@ impl Shared {
     }
 
     fn read(&self) {
-        if let Some(state) = self.entry.resident_as(&KEY) {
+        if let Some(state) = self.entry.known_as(&KEY) {
             let pin = self.pins().claim(0, 0, PinKind::Transient).expect("there are two");
             if self.entry.state_ordered() == state {
                 assert_eq!(self.freed.load(Ordering::Relaxed), 0, "read after it was freed");
@@ -149,7 +149,7 @@ fn a_commit_shows_the_whole_block() {
                 assert!(shared.entry.commit(state.generation(), 5, 3));
             })
         };
-        if shared.entry.resident_as(&KEY).is_some() {
+        if shared.entry.known_as(&KEY).is_some() {
             assert_eq!(shared.payload.load(Ordering::Relaxed), 7);
             assert_eq!((shared.entry.bytes(), shared.entry.recency().stamp()), (5, 3));
         }

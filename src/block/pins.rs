@@ -183,6 +183,19 @@ impl<'m> PinTable<'m> {
         gone
     }
 
+    /// Whether `pin` holds block `index`.
+    pub(crate) fn holds(&self, pin: PinRef, index: u32) -> bool {
+        let (at, place) = (
+            pin.index as usize / self.per_stripe,
+            pin.index as usize % self.per_stripe,
+        );
+        // Relaxed: an answer for the pin's holder, who took it and has not let it go, or for nobody.
+        at < self.stripes && {
+            let held = self.stripe(at)[HEADER_WORDS + place].load(Ordering::Relaxed);
+            held & BLOCK == u64::from(index) + 1 && (held >> 32) as u32 == pin.generation
+        }
+    }
+
     /// Which of `indices` (at most 64) are pinned, as a bit mask. Blocks that were condemned before the call and come
     /// out unpinned stay so.
     pub(crate) fn pinned(&self, indices: &[u32]) -> u64 {
@@ -326,7 +339,7 @@ mod model {
                 let shared = shared.clone();
                 loom::thread::spawn(move || {
                     let pins = PinTable::new(&shared.words, &shared.since, 1, 3);
-                    if let Some(state) = shared.entry.resident_as(&[1, 2, 3, 4]) {
+                    if let Some(state) = shared.entry.known_as(&[1, 2, 3, 4]) {
                         let pin = pins.claim(0, 0, PinKind::Transient).unwrap();
                         if shared.entry.state_ordered() == state {
                             assert_eq!(shared.slot.load(Ordering::Relaxed), 1, "the slot was reused");
@@ -367,7 +380,7 @@ mod model {
                 let shared = shared.clone();
                 loom::thread::spawn(move || {
                     let pins = PinTable::new(&shared.words, &shared.since, 1, 3);
-                    if let Some(state) = shared.entry.resident_as(&[1, 2, 3, 4]) {
+                    if let Some(state) = shared.entry.known_as(&[1, 2, 3, 4]) {
                         let pin = pins.claim(0, 0, PinKind::Transient).unwrap();
                         if shared.entry.state_ordered() == state {
                             assert_eq!(shared.slot.load(Ordering::Relaxed), 1);

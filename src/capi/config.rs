@@ -1,28 +1,26 @@
-//! Plan, open, close.
+//! Configuration.
 //!
-//! Fill in a `kvc_config_t`, look at the plan if you like (it is computed without obtaining anything), open. The engine
-//! obtains exactly what the plan says, from the system or from memory that the caller brings, and nothing afterwards.
+//! Everything that an engine is made from is in one struct, and zero means the default in almost every field. What was
+//! refused, and why, is in another.
 //!
 //! # Soundness
 //! The invariants are those of [`crate::capi`]. Besides:
 //!
-//! - **C1** Memory that the caller brings (`memory` in the configuration) is valid for reads and writes until the
-//!   engine is closed, and nobody else uses it: lent by the caller, as its documentation says.
+//! - **C1** Text that the caller brings (the paths in the configuration) ends with a NUL byte and stays for the call.
 
-use core::ffi::{c_char, c_void};
+use core::ffi::{CStr, c_char, c_void};
 use core::fmt::Write;
-use std::boxed::Box;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use super::geometry::kvc_geometry_t;
 use super::growable::{Growable, growable, read, target, target_optional, zeroed};
-use super::guard::{plain, with_engine};
-use super::registry;
-use super::types::{KVC_TIERS_COUNT, kvc_engine_t};
+use super::guard::plain;
 use super::version::kvc_status_t;
-use crate::budget::Plan;
-use crate::config::{Config, HugePages, PolicyKind, Prefault};
+use crate::config::{Admission, Config, Damage, FileTier, HugePages, IoEngine, PolicyKind, Prefault, WritePolicy};
 use crate::error::{ConfigError, Status};
-use crate::host::Cache;
+use crate::host::Paths;
 use crate::limits;
 use crate::metrics::BoundedText;
 
@@ -52,6 +50,31 @@ pub const KVC_PREFAULT_NONE: u64 = 0;
 pub const KVC_PREFAULT_LAZY: u64 = 1;
 /// Pages are touched before open returns.
 pub const KVC_PREFAULT_ALL: u64 = 2;
+
+/// A file tier takes every block that memory gives up. The default.
+pub const KVC_ADMISSION_ALL: u64 = 1;
+/// A file tier takes blocks that were used again after they were stored.
+pub const KVC_ADMISSION_SECOND_HIT: u64 = 2;
+/// A file tier takes blocks that were used again, and those of a kind (place in the chain, conversation or none) that
+/// mostly is.
+pub const KVC_ADMISSION_REUSE: u64 = 3;
+
+/// Blocks are written to the first file tier when memory is about to give them up. The default.
+pub const KVC_WRITE_BACK: u64 = 1;
+/// Blocks are written to the first file tier as soon as they are committed.
+pub const KVC_WRITE_THROUGH: u64 = 2;
+
+/// What cannot be verified in a file is dropped and counted when the engine opens. The default.
+pub const KVC_DAMAGE_DROP: u64 = 1;
+/// A damaged file is refused with `KVC_E_FILE_DAMAGED`, and stays as it is.
+pub const KVC_DAMAGE_REFUSE: u64 = 2;
+
+/// The NVMe tier uses io_uring where it is permitted, else positional reads and writes. The default.
+pub const KVC_IO_AUTO: u64 = 1;
+/// The NVMe tier uses io_uring, or opening fails with `KVC_E_NO_URING`.
+pub const KVC_IO_URING: u64 = 2;
+/// The NVMe tier uses positional reads and writes, on the thread that drives it.
+pub const KVC_IO_POSITIONAL: u64 = 3;
 
 /// What an engine is made from. `block_bytes` and `cpu_bytes` are required; zero in any other field means its default.
 ///
@@ -111,57 +134,76 @@ pub struct kvc_config_t {
     pub geometries: *const kvc_geometry_t,
     /// How many there are at `geometries`, at most 16. All have the `struct_size` of the first.
     pub geometries_count: u64,
-}
-
-/// One line of the plan.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct kvc_component_t {
-    /// What it is, with a closing NUL byte: `"slots"`.
-    pub name: [c_char; 32],
-    /// The tier it belongs to (`KVC_TIER_...`).
-    pub tier: u64,
-    /// 1 for bookkeeping, 0 for payload.
-    pub metadata: u64,
-    /// Bytes from the start of the engine's memory.
-    pub offset: u64,
-    /// How many.
-    pub count: u64,
-    /// Bytes of each.
-    pub bytes_each: u64,
-    /// Bytes of all, rounded up to whole pages.
-    pub bytes: u64,
-}
-
-/// How many components a plan has room for.
-pub const KVC_COMPONENTS_COUNT_MAX: u32 = 32;
-
-/// The exact bytes of everything an engine will ever hold. Initialise with `KVC_PLAN_INIT`.
-#[derive(Clone, Copy)]
-#[repr(C)]
-pub struct kvc_plan_t {
-    /// Bytes of this struct as the caller knows it.
-    pub struct_size: u64,
-    /// Bytes of everything: what open obtains, or what the caller brings.
-    pub bytes: u64,
-    /// Bytes of everything that is not payload.
-    pub metadata_bytes: u64,
-    /// Bytes per block of key, index, state, facts and policy, rounded up.
-    pub metadata_bytes_per_block: u64,
-    /// Most blocks resident at once.
-    pub blocks_count: u64,
-    /// Slots of the memory tier.
-    pub slots_count: u64,
-    /// Bytes from one slot to the next: `block_bytes` rounded up to a cache line or a page.
-    pub slot_bytes: u64,
-    /// Alignment in bytes that memory brought by the caller must have.
-    pub memory_alignment_bytes: u64,
-    /// Bytes per tier, in the order of `KVC_TIER_...`; the last three are reserved and zero.
-    pub tier_bytes: [u64; 8],
-    /// How many of `components` are filled in.
-    pub components_count: u64,
-    /// Every component, in the order in which they lie in memory.
-    pub components: [kvc_component_t; 32],
+    /// Path of the NVMe tier's file: made where there is none, read where it holds what an engine of the same
+    /// configuration left. Or a block device, whose contents are the tier's then. Given exactly when `nvme_bytes` is
+    /// not 0. Default NULL: no such tier. Borrowed.
+    pub nvme_path: *const c_char,
+    /// Bytes of the NVMe tier's file, at least four segments and at most 2^46; all of it is taken when the engine
+    /// opens. Default 0: no such tier.
+    pub nvme_bytes: u64,
+    /// Bytes of the NVMe tier that are written in order and given up together, a multiple of 4096 with room for the
+    /// largest block, at most 4 GiB. Default: a 64th of the file within 16 and 64 MiB, an eighth of a small file, but
+    /// room for two of the largest blocks.
+    pub nvme_segment_bytes: u64,
+    /// Most blocks known in the NVMe tier; each costs up to 180 bytes of memory. Default: as many of `block_bytes` as
+    /// the file has room for.
+    pub nvme_blocks_count: u64,
+    /// Most requests to the NVMe tier's device under way, 4 to 256; each has a buffer of 264 KiB, or more for blocks
+    /// above 64 MiB, and there are more buffers where the largest block needs them. Default 32.
+    pub nvme_depth: u64,
+    /// Which blocks the NVMe tier takes (`KVC_ADMISSION_...`). Default `KVC_ADMISSION_ALL`.
+    pub nvme_admission: u64,
+    /// Most bytes written to the NVMe tier's file in any 24 hours, at least four segments. Default 0: no bound.
+    pub nvme_endurance_bytes_per_day: u64,
+    /// The hit in the NVMe tier, counted from 1, from which on a block stays in memory once it was copied up, 1 to
+    /// 255; before it, it is the first to go again. Default 1.
+    pub nvme_promotion_hits: u64,
+    /// Milliseconds without any progress of the device after which the NVMe tier goes offline, at most one hour.
+    /// Default 10000.
+    pub nvme_stall_ms: u64,
+    /// Path of the disk tier's file: made where there is none, read where it holds what an engine of the same
+    /// configuration left. Given exactly when `disk_bytes` is not 0. Default NULL: no such tier. Borrowed.
+    pub disk_path: *const c_char,
+    /// Bytes of the disk tier's file, at least four segments and at most 2^46; all of it is taken when the engine
+    /// opens. Default 0: no such tier.
+    pub disk_bytes: u64,
+    /// Bytes of the disk tier that are written in order and given up together, a multiple of 4096 with room for the
+    /// largest block, at most 4 GiB. Default: a 64th of the file within 16 and 64 MiB, an eighth of a small file, but
+    /// room for two of the largest blocks.
+    pub disk_segment_bytes: u64,
+    /// Most blocks known in the disk tier; each costs up to 180 bytes of memory. Default: as many of `block_bytes` as
+    /// the file has room for.
+    pub disk_blocks_count: u64,
+    /// Most requests to the disk tier's device under way, 4 to 256; each has a buffer of 264 KiB, or more for blocks
+    /// above 64 MiB, and there are more buffers where the largest block needs them. Default 32.
+    pub disk_depth: u64,
+    /// Which blocks the disk tier takes (`KVC_ADMISSION_...`). Default `KVC_ADMISSION_ALL`.
+    pub disk_admission: u64,
+    /// Most bytes written to the disk tier's file in any 24 hours, at least four segments. Default 0: no bound.
+    pub disk_endurance_bytes_per_day: u64,
+    /// The hit in the disk tier, counted from 1, from which on a block stays in memory once it was copied up, 1 to
+    /// 255; before it, it is the first to go again. Default 1.
+    pub disk_promotion_hits: u64,
+    /// Milliseconds without any progress of the device after which the disk tier goes offline, at most one hour.
+    /// Default 10000.
+    pub disk_stall_ms: u64,
+    /// When blocks are written to the first file tier (`KVC_WRITE_...`). Default `KVC_WRITE_BACK`.
+    pub write_policy: u64,
+    /// What opening does about a damaged file (`KVC_DAMAGE_...`). Default `KVC_DAMAGE_DROP`.
+    pub damage: u64,
+    /// How the NVMe tier's file is read and written (`KVC_IO_...`). Default `KVC_IO_AUTO`.
+    pub io_engine: u64,
+    /// 1 to overwrite files that hold something else (another geometry, another version, no tier at all) instead of
+    /// refusing them, else 0. Default 0.
+    pub file_overwrite: u64,
+    /// Share of the memory tier's slots, in thousandths, below which ticks and workers begin to make room, at most
+    /// `slots_free_high_permille`; only with file tiers; `KVC_NONE` for 0. Default 20.
+    pub slots_free_low_permille: u64,
+    /// Share of the slots, in thousandths, up to which they make room then, at most 500; `KVC_NONE` for 0. Default 40.
+    pub slots_free_high_permille: u64,
+    /// Milliseconds that a put waits for room while what would have to go is still being written down, at most one
+    /// hour; after that an unwritten block is given up. `KVC_NONE`: never wait. Default 1000.
+    pub write_wait_ms: u64,
 }
 
 /// Why a configuration was refused. Initialise with `KVC_ERROR_INIT`.
@@ -189,7 +231,7 @@ pub struct kvc_error_t {
     pub message: [c_char; 256],
 }
 
-growable!(kvc_config_t = 176, kvc_plan_t = 2696, kvc_error_t = 336);
+growable!(kvc_config_t = 176, kvc_error_t = 336);
 
 /// Copies text with a closing NUL byte, cutting off what is too long.
 fn text<const N: usize>(write: impl FnOnce(&mut BoundedText<'_>)) -> [c_char; N] {
@@ -200,7 +242,7 @@ fn text<const N: usize>(write: impl FnOnce(&mut BoundedText<'_>)) -> [c_char; N]
     buffer.map(|byte| byte as c_char)
 }
 
-fn name<const N: usize>(text_whole: &str) -> [c_char; N] {
+pub(super) fn name<const N: usize>(text_whole: &str) -> [c_char; N] {
     text(|buffer| {
         // Writing to a bounded buffer does not fail.
         let _ = buffer.write_str(text_whole);
@@ -245,18 +287,22 @@ fn boolean(value: u64) -> Option<bool> {
     }
 }
 
+/// The default where a field is zero.
+const fn or(value: u64, default: u64) -> u64 {
+    if value == 0 { default } else { value }
+}
+
 /// A call that failed on an argument (`Err(Err)`) or because of the configuration (`Err(Ok)`).
-type Refusal = Result<ConfigError, Status>;
+pub(super) type Refusal = Result<ConfigError, Status>;
 
 impl kvc_config_t {
     /// The engine's configuration. The memory is looked at by open alone.
     ///
     /// # Safety
     /// I1 for the geometries.
-    unsafe fn checked(&self) -> Result<Config, Refusal> {
+    pub(super) unsafe fn checked(&self) -> Result<Config, Refusal> {
         let default = Config::default();
         // Zero is the default; where zero itself means something, that is said with KVC_NONE.
-        let or = |value: u64, default: u64| if value == 0 { default } else { value };
         let or_none = |value: u64, default: u64| if value == KVC_NONE { 0 } else { or(value, default) };
         let mut config = Config {
             block_bytes: self.block_bytes,
@@ -294,6 +340,28 @@ impl kvc_config_t {
             hash_seed: self.hash_seed,
             latency_sample_count: or_none(self.latency_sample_count, default.latency_sample_count),
             clock_ticks: choice("clock", self.clock, KVC_CLOCK_TICKS, boolean(self.clock)).map_err(Ok)?,
+            nvme: self.nvme().map_err(Ok)?,
+            disk: self.disk().map_err(Ok)?,
+            write_policy: choice(
+                "write_policy",
+                self.write_policy,
+                KVC_WRITE_THROUGH,
+                WritePolicy::from_code(self.write_policy),
+            )
+            .map_err(Ok)?,
+            damage: choice("damage", self.damage, KVC_DAMAGE_REFUSE, Damage::from_code(self.damage)).map_err(Ok)?,
+            io_engine: choice(
+                "io_engine",
+                self.io_engine,
+                KVC_IO_POSITIONAL,
+                IoEngine::from_code(self.io_engine),
+            )
+            .map_err(Ok)?,
+            file_overwrite: choice("file_overwrite", self.file_overwrite, 1, boolean(self.file_overwrite))
+                .map_err(Ok)?,
+            slots_free_low_permille: or_none(self.slots_free_low_permille, default.slots_free_low_permille),
+            slots_free_high_permille: or_none(self.slots_free_high_permille, default.slots_free_high_permille),
+            write_wait_ms: or_none(self.write_wait_ms, default.write_wait_ms),
             ..default
         };
         if self.geometries_count > limits::GEOMETRIES_COUNT_MAX as u64 {
@@ -327,8 +395,65 @@ impl kvc_config_t {
         Ok(config)
     }
 
+    /// What is asked of the NVMe tier.
+    fn nvme(&self) -> Result<FileTier, ConfigError> {
+        Ok(FileTier {
+            bytes: self.nvme_bytes,
+            segment_bytes: self.nvme_segment_bytes,
+            blocks_count: self.nvme_blocks_count,
+            depth: or(self.nvme_depth, FileTier::NONE.depth),
+            admission: choice(
+                "nvme_admission",
+                self.nvme_admission,
+                KVC_ADMISSION_REUSE,
+                Admission::from_code(self.nvme_admission),
+            )?,
+            endurance_bytes_per_day: self.nvme_endurance_bytes_per_day,
+            promotion_hits: or(self.nvme_promotion_hits, FileTier::NONE.promotion_hits),
+            stall_ms: or(self.nvme_stall_ms, FileTier::NONE.stall_ms),
+        })
+    }
+
+    /// What is asked of the disk tier.
+    fn disk(&self) -> Result<FileTier, ConfigError> {
+        Ok(FileTier {
+            bytes: self.disk_bytes,
+            segment_bytes: self.disk_segment_bytes,
+            blocks_count: self.disk_blocks_count,
+            depth: or(self.disk_depth, FileTier::NONE.depth),
+            admission: choice(
+                "disk_admission",
+                self.disk_admission,
+                KVC_ADMISSION_REUSE,
+                Admission::from_code(self.disk_admission),
+            )?,
+            endurance_bytes_per_day: self.disk_endurance_bytes_per_day,
+            promotion_hits: or(self.disk_promotion_hits, FileTier::NONE.promotion_hits),
+            stall_ms: or(self.disk_stall_ms, FileTier::NONE.stall_ms),
+        })
+    }
+
+    /// Where the files of the file tiers are.
+    ///
+    /// # Safety
+    /// I1 and C1 for the paths, for as long as what is returned is used.
+    pub(super) unsafe fn paths(&self) -> Paths<'_> {
+        let path = |text: *const c_char| {
+            if text.is_null() {
+                return None;
+            }
+            // SAFETY: I1 and C1, asked of the caller.
+            let text = unsafe { CStr::from_ptr(text) };
+            Some(Path::new(OsStr::from_bytes(text.to_bytes())))
+        };
+        Paths {
+            nvme: path(self.nvme_path),
+            disk: path(self.disk_path),
+        }
+    }
+
     /// Whether the caller brings memory.
-    fn memory_given(&self) -> Result<bool, ConfigError> {
+    pub(super) fn memory_given(&self) -> Result<bool, ConfigError> {
         if self.memory.is_null() == (self.memory_bytes == 0) {
             return Ok(!self.memory.is_null());
         }
@@ -344,51 +469,11 @@ impl kvc_config_t {
     }
 }
 
-impl kvc_plan_t {
-    fn new(plan: &Plan) -> Self {
-        let mut target = Self {
-            bytes: plan.bytes(),
-            metadata_bytes: plan.metadata_bytes(),
-            metadata_bytes_per_block: ceiling(plan.metadata_bytes_per_block()),
-            blocks_count: plan.blocks_count(),
-            slots_count: plan.slots_count(),
-            slot_bytes: plan.slot_bytes(),
-            memory_alignment_bytes: limits::PAGE_BYTES,
-            components_count: plan.components().len() as u64,
-            ..zeroed()
-        };
-        for (target, component) in target.components.iter_mut().zip(plan.components()) {
-            *target = kvc_component_t {
-                name: name(component.name),
-                tier: (component.tier as u32).into(),
-                metadata: component.metadata.into(),
-                offset: component.offset,
-                count: component.count,
-                bytes_each: component.bytes_each,
-                bytes: component.bytes,
-            };
-        }
-        for (place, bytes) in target.tier_bytes.iter_mut().enumerate().take(KVC_TIERS_COUNT as usize) {
-            let components = plan.components().iter();
-            *bytes = components
-                .filter(|component| component.tier as usize == place)
-                .map(|component| component.bytes)
-                .sum();
-        }
-        target
-    }
-}
-
-fn ceiling(number: f64) -> u64 {
-    let floor = number as u64;
-    floor + u64::from(floor as f64 != number)
-}
-
 /// Runs a call that can refuse its configuration, and says why if there is somewhere to say it.
 ///
 /// # Safety
 /// I1 for `error_out`.
-unsafe fn refusing(error_out: *mut kvc_error_t, body: impl FnOnce() -> Result<(), Refusal>) -> kvc_status_t {
+pub(super) unsafe fn refusing(error_out: *mut kvc_error_t, body: impl FnOnce() -> Result<(), Refusal>) -> kvc_status_t {
     plain(|| {
         // SAFETY: I1, asked of the caller.
         let error_out = unsafe { target_optional(error_out) }?;
@@ -405,7 +490,7 @@ unsafe fn refusing(error_out: *mut kvc_error_t, body: impl FnOnce() -> Result<()
 /// Writes every default out, so that they can be looked at and changed one by one.
 ///
 /// Set `struct_size` before (`KVC_CONFIG_INIT` does); it stays as it is. `block_bytes` and `cpu_bytes` become zero:
-/// they have no default.
+/// they have no default. So do the file tiers' sizes and paths: by default there are none.
 ///
 /// Threads: any, at once.
 ///
@@ -435,132 +520,154 @@ pub unsafe extern "C" fn kvc_config_init(config: *mut kvc_config_t) -> kvc_statu
             hash_seed: default.hash_seed,
             latency_sample_count: or_none(default.latency_sample_count),
             clock: default.clock_ticks.into(),
+            nvme_depth: FileTier::NONE.depth,
+            nvme_admission: FileTier::NONE.admission as u64,
+            nvme_promotion_hits: FileTier::NONE.promotion_hits,
+            nvme_stall_ms: FileTier::NONE.stall_ms,
+            disk_depth: FileTier::NONE.depth,
+            disk_admission: FileTier::NONE.admission as u64,
+            disk_promotion_hits: FileTier::NONE.promotion_hits,
+            disk_stall_ms: FileTier::NONE.stall_ms,
+            write_policy: default.write_policy as u64,
+            damage: default.damage as u64,
+            io_engine: default.io_engine as u64,
+            file_overwrite: default.file_overwrite.into(),
+            slots_free_low_permille: or_none(default.slots_free_low_permille),
+            slots_free_high_permille: or_none(default.slots_free_high_permille),
+            write_wait_ms: or_none(default.write_wait_ms),
             ..zeroed()
         });
         Ok(())
     })
 }
 
-/// Computes the exact bytes of everything that an engine of this configuration would ever hold. Obtains nothing.
-///
-/// The answer depends on nothing but the configuration. `memory` and `memory_bytes` are not looked at: the plan says
-/// what to bring.
-///
-/// Threads: any, at once.
-///
-/// Memory: all pointers are borrowed. `error_out` may be NULL.
-///
-/// Statuses: `KVC_OK`; `KVC_E_CONFIG` and `KVC_E_CONFLICT` with the field, the value and the permitted range in
-/// `error_out`; `KVC_E_NULL`; `KVC_E_ARGUMENT` and `KVC_E_UNSUPPORTED` for `struct_size`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn kvc_plan_compute(
-    config: *const kvc_config_t,
-    plan_out: *mut kvc_plan_t,
-    error_out: *mut kvc_error_t,
-) -> kvc_status_t {
-    // SAFETY: I1, asked of the caller, here and below.
-    unsafe {
-        refusing(error_out, || {
-            let config = read(config).map_err(Err)?;
-            let plan_out = target(plan_out).map_err(Err)?;
-            let plan = Plan::compute(&config.checked()?).map_err(Ok)?;
-            plan_out.write(&kvc_plan_t::new(&plan));
-            Ok(())
-        })
-    }
-}
-
-/// Opens an engine: obtains what the plan says, starts the workers if there are to be any.
-///
-/// See also: `kvc_plan_compute`, `kvc_close`.
-///
-/// Threads: any, at once.
-///
-/// Memory: `config`, its geometries, `engine_out` and `error_out` are borrowed; `error_out` may be NULL. `memory` of
-/// the configuration is lent by the caller until `kvc_close`. This is the only function that allocates.
-///
-/// Statuses: `KVC_OK`; `KVC_E_CONFIG` and `KVC_E_CONFLICT` with the field, the value and the permitted range in
-/// `error_out`; `KVC_E_NO_MEMORY`, `KVC_E_HUGE_PAGES`, `KVC_E_LOCK`, `KVC_E_THREAD`, `KVC_E_EVENT_FD` with the system's
-/// error number there; `KVC_AGAIN` when 1024 engines are open; `KVC_E_NULL`; `KVC_E_ARGUMENT` and `KVC_E_UNSUPPORTED`
-/// for `struct_size`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn kvc_engine_open(
-    config: *const kvc_config_t,
-    engine_out: *mut *mut kvc_engine_t,
-    error_out: *mut kvc_error_t,
-) -> kvc_status_t {
-    // SAFETY: I1, asked of the caller, here and below; C1 for `open_in`.
-    unsafe {
-        refusing(error_out, || {
-            let config_c = read(config).map_err(Err)?;
-            if engine_out.is_null() {
-                return Err(Err(Status::Null));
-            }
-            if !engine_out.is_aligned() {
-                return Err(Err(Status::Argument));
-            }
-            let config = config_c.checked()?;
-            let cache = if config_c.memory_given().map_err(Ok)? {
-                Cache::open_in(&config, config_c.memory.cast(), config_c.memory_bytes)
-            } else {
-                Cache::open(&config)
-            };
-            let cache = Box::new(cache.map_err(Ok)?);
-            let engine = registry::insert(cache).map_err(|_| Err(Status::Again))?;
-            engine_out.write(engine);
-            Ok(())
-        })
-    }
-}
-
-/// Winds the engine up: refuses new work and completes what lanes have queued.
-///
-/// Afterwards `kvc_reserve`, `kvc_put`, `kvc_put_many`, `kvc_lane_open` and `kvc_submit` answer `KVC_E_SHUTDOWN`.
-/// Everything else still works, so that completions can be reaped and everything can be given back before `kvc_close`.
-/// A second shutdown does nothing.
-///
-/// Threads: no other call on this engine.
-///
-/// Memory: none.
-///
-/// Statuses: `KVC_OK`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn kvc_shutdown(engine: *mut kvc_engine_t) -> kvc_status_t {
-    // SAFETY: I3, asked of the caller.
-    unsafe {
-        with_engine(engine, |cache| {
-            cache.shutdown();
-            Ok(())
-        })
-    }
-}
-
-/// Closes the engine and gives its memory back. Needs no shutdown before.
-///
-/// The handle is wrong from then on: `KVC_E_HANDLE`. An engine that is in use stays open and as it was.
-///
-/// Threads: no other call on this engine, and none afterwards.
-///
-/// Memory: what the engine lent must have been given back. `memory` of the configuration is the caller's again.
-///
-/// Statuses: `KVC_OK`; `KVC_E_BUSY` while there are pins, reservations, open lanes or operations under way. An engine
-/// that is poisoned can always be closed.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn kvc_close(engine: *mut kvc_engine_t) -> kvc_status_t {
-    plain(|| {
-        // SAFETY: I3, asked of the caller.
-        let cache = unsafe { registry::find(engine) }?;
-        if let Err(Status::Forked) = cache.check() {
-            return Err(Status::Forked);
-        }
-        registry::close(engine, Cache::close)
-    })
-}
-
-// The initializers promise that all sizes are those of the first version as long as there is only one.
+// A program that was compiled against the first version has a shorter struct: what it has stays where it was.
 const _: () = {
-    assert!(size_of::<kvc_config_t>() as u64 == kvc_config_t::SIZE_FIRST);
-    assert!(size_of::<kvc_plan_t>() as u64 == kvc_plan_t::SIZE_FIRST);
+    assert!(core::mem::offset_of!(kvc_config_t, nvme_path) as u64 == kvc_config_t::SIZE_FIRST);
+    assert!(size_of::<kvc_config_t>() == 376);
     assert!(size_of::<kvc_error_t>() as u64 == kvc_error_t::SIZE_FIRST);
-    assert!(size_of::<kvc_component_t>() == 80);
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first version's configuration, in its size, with what lies behind it poisoned.
+    #[test]
+    fn a_configuration_of_the_first_version_is_what_it_was() {
+        let mut words = [u64::MAX; size_of::<kvc_config_t>() / 8];
+        let first = kvc_config_t::SIZE_FIRST as usize / 8;
+        for word in words.iter_mut().take(first) {
+            *word = 0;
+        }
+        (words[0], words[1], words[2]) = (kvc_config_t::SIZE_FIRST, 64 << 10, 64 << 20);
+        // SAFETY: the words are there, and what is behind `struct_size` bytes is not read.
+        let config = unsafe { read(words.as_ptr().cast::<kvc_config_t>()) }.unwrap();
+        assert!(config.nvme_path.is_null() && config.nvme_bytes == 0 && config.write_wait_ms == 0);
+        // SAFETY: no geometries, no paths.
+        let config = unsafe { config.checked() }.unwrap();
+        let default = Config::default();
+        assert_eq!((config.nvme, config.disk), (FileTier::NONE, FileTier::NONE));
+        assert_eq!(config.write_wait_ms, default.write_wait_ms);
+        assert_eq!(config.slots_free_low_permille, default.slots_free_low_permille);
+        assert_eq!(config.slots_free_high_permille, default.slots_free_high_permille);
+        assert_eq!(
+            (config.write_policy, config.damage),
+            (default.write_policy, default.damage)
+        );
+    }
+
+    #[test]
+    fn fields_of_the_file_tiers_arrive_where_they_belong() {
+        let mut config: kvc_config_t = zeroed();
+        (config.block_bytes, config.cpu_bytes) = (1, 2);
+        (config.nvme_bytes, config.nvme_segment_bytes, config.nvme_blocks_count) = (3, 4, 5);
+        (
+            config.nvme_depth,
+            config.nvme_admission,
+            config.nvme_endurance_bytes_per_day,
+        ) = (6, 2, 7);
+        (config.nvme_promotion_hits, config.nvme_stall_ms) = (8, 9);
+        (config.disk_bytes, config.disk_segment_bytes, config.disk_blocks_count) = (13, 14, 15);
+        (
+            config.disk_depth,
+            config.disk_admission,
+            config.disk_endurance_bytes_per_day,
+        ) = (16, 3, 17);
+        (config.disk_promotion_hits, config.disk_stall_ms) = (18, 19);
+        (
+            config.write_policy,
+            config.damage,
+            config.io_engine,
+            config.file_overwrite,
+        ) = (2, 2, 3, 1);
+        (config.slots_free_low_permille, config.slots_free_high_permille) = (KVC_NONE, 30);
+        config.write_wait_ms = KVC_NONE;
+        (config.nvme_path, config.disk_path) = (c"first".as_ptr(), c"second".as_ptr());
+        // SAFETY: no geometries; the paths are literals.
+        let (inner, paths) = unsafe { (config.checked().unwrap(), config.paths()) };
+        let nvme = FileTier {
+            bytes: 3,
+            segment_bytes: 4,
+            blocks_count: 5,
+            depth: 6,
+            admission: Admission::SecondHit,
+            endurance_bytes_per_day: 7,
+            promotion_hits: 8,
+            stall_ms: 9,
+        };
+        let disk = FileTier {
+            bytes: 13,
+            segment_bytes: 14,
+            blocks_count: 15,
+            depth: 16,
+            admission: Admission::Reuse,
+            endurance_bytes_per_day: 17,
+            promotion_hits: 18,
+            stall_ms: 19,
+        };
+        assert_eq!((inner.nvme, inner.disk), (nvme, disk));
+        assert_eq!(
+            (inner.write_policy, inner.damage),
+            (WritePolicy::Through, Damage::Refuse)
+        );
+        assert_eq!((inner.io_engine, inner.file_overwrite), (IoEngine::Positional, true));
+        assert_eq!((inner.slots_free_low_permille, inner.slots_free_high_permille), (0, 30));
+        assert_eq!(inner.write_wait_ms, 0);
+        assert_eq!(
+            (paths.nvme, paths.disk),
+            (Some(Path::new("first")), Some(Path::new("second")))
+        );
+
+        type Change = fn(&mut kvc_config_t);
+        let bad: [(&str, Change); 6] = [
+            ("nvme_admission", |c| c.nvme_admission = 4),
+            ("disk_admission", |c| c.disk_admission = 4),
+            ("write_policy", |c| c.write_policy = 3),
+            ("damage", |c| c.damage = 3),
+            ("io_engine", |c| c.io_engine = 4),
+            ("file_overwrite", |c| c.file_overwrite = 2),
+        ];
+        for (field, change) in bad {
+            let mut changed = config;
+            change(&mut changed);
+            // SAFETY: as above.
+            let refusal = unsafe { changed.checked() }.unwrap_err().unwrap();
+            assert_eq!((refusal.field, refusal.status), (field, Status::Config));
+        }
+    }
+
+    /// What `kvc_config_init` writes out is what zeros mean.
+    #[test]
+    fn the_defaults_written_out_are_the_defaults() {
+        let mut config: kvc_config_t = zeroed();
+        config.struct_size = size_of::<kvc_config_t>() as u64;
+        // SAFETY: the struct is there, and as long as it says.
+        assert_eq!(unsafe { kvc_config_init(&raw mut config) }, Status::Ok.code());
+        assert_eq!((config.nvme_depth, config.write_wait_ms), (32, 1000));
+        let empty: kvc_config_t = zeroed();
+        // SAFETY: no geometries.
+        let (written, zeros) = unsafe { (config.checked().unwrap(), empty.checked().unwrap()) };
+        assert_eq!(std::format!("{written:?}"), std::format!("{zeros:?}"));
+    }
+}

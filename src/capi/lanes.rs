@@ -6,7 +6,9 @@
 //! tick mode it is done inside `kvc_reap`, `kvc_wait` and `kvc_tick`. Each operation completes exactly once: reaped, or
 //! fetched by `kvc_wait`.
 //!
-//! Operations of one lane begin in the order in which they were submitted.
+//! Operations of one lane begin in the order in which they were submitted. One that needs blocks from a file tier waits
+//! for them without holding anybody up: the next ones begin meanwhile, so completions may come in another order. Such
+//! an operation can still be cancelled.
 //!
 //! # Soundness
 //! The invariants are those of [`crate::capi`]. `mirror!` asserts the layouts. Besides:
@@ -44,6 +46,11 @@ pub const KVC_OP_TOUCH: u32 = 5;
 /// `kvc_acquire_many` of `keys`: `data` points to `keys_count` structs of type `kvc_view_t`, and `bytes` is their size
 /// in bytes, all together. The result is the count; the status is `KVC_MISS` where it is 0.
 pub const KVC_OP_ACQUIRE: u32 = 6;
+/// `kvc_prefetch` of `keys`. The result is how many are on their way because of it.
+pub const KVC_OP_PREFETCH: u32 = 7;
+/// `kvc_flush` of everything that was committed or removed before the operation begins; completes when that is durable.
+/// Takes no keys. The result is how many blocks had to be written.
+pub const KVC_OP_FLUSH: u32 = 8;
 
 /// An operation to submit. Set what the opcode does not use to zero.
 #[derive(Clone, Copy, Debug)]
@@ -167,7 +174,9 @@ impl kvc_op_t {
                     return Err(Status::Argument);
                 }
             }
-            Opcode::Match | Opcode::Remove | Opcode::Touch => {}
+            Opcode::Match | Opcode::Remove | Opcode::Touch | Opcode::Prefetch => {}
+            Opcode::Flush if self.keys_count == 0 => {}
+            Opcode::Flush => return Err(Status::Unsupported),
         }
         let info = if opcode == Opcode::Put {
             self.info
@@ -362,7 +371,8 @@ pub unsafe extern "C" fn kvc_reap(
 
 /// Waits for one operation, and fetches its completion, which is then not reaped any more.
 ///
-/// `timeout_ns` 0 does not wait; UINT64_MAX waits for ever. This is the only function that sleeps.
+/// `timeout_ns` 0 does not wait; UINT64_MAX waits for ever. In tick mode it does the work of the lane itself, and moves
+/// the file tiers on.
 ///
 /// Threads: one at a time on a lane.
 ///
@@ -389,7 +399,8 @@ pub unsafe extern "C" fn kvc_wait(
     }
 }
 
-/// Cancels an operation that has not begun. It completes with `KVC_CANCELLED` and is reaped like any other.
+/// Cancels an operation that has not begun, or that waits for blocks from a file tier. It completes with
+/// `KVC_CANCELLED` and is reaped like any other. Blocks that are on their way arrive in memory nevertheless.
 ///
 /// Threads: one at a time on a lane.
 ///
@@ -407,7 +418,7 @@ pub unsafe extern "C" fn kvc_cancel(
     unsafe { with_engine(engine, |cache| cache.cancel(lane.into(), ticket.into())) }
 }
 
-/// Does the engine's work in tick mode: operations of all lanes, expiry, upkeep.
+/// Does the engine's work in tick mode: operations of all lanes, the file tiers' reads and writes, expiry, upkeep.
 ///
 /// Call it now and then, every millisecond for one; nothing is lost between, it only happens later. The work of one
 /// call is bounded. With workers it does nothing that they would not do.

@@ -12,10 +12,11 @@ use super::writes::{expiry_ms, priority};
 /// For `kvc_retain`: never evict the blocks while there is one without this flag that could be.
 pub const KVC_RETAIN_PROTECTED: u32 = 1;
 
-/// Removes blocks. From then on nobody finds them.
+/// Removes blocks, from all tiers. From then on nobody finds them.
 ///
 /// A block that somebody holds goes once the last view of it is released; it counts as removed. A block that is not
-/// resident is passed over.
+/// resident is passed over. What was in a file tier stays removed when the engine is opened again, once the next
+/// `kvc_flush` answered `KVC_OK`; after a crash before that it may be there again.
 ///
 /// Threads: any, at once.
 ///
@@ -39,7 +40,7 @@ pub unsafe extern "C" fn kvc_remove(
     }
 }
 
-/// Counts blocks as used now, so that they are evicted later, without reading them.
+/// Counts blocks as used now, so that they are evicted later, without reading them, in whichever tier they are.
 ///
 /// Threads: any, at once.
 ///

@@ -38,15 +38,27 @@
 //! keys with `kvc_key_chain_many` and ask how much of it is there with `kvc_match` or take it with `kvc_acquire_many`.
 //! To hand over work and fetch the results later, open a lane: `kvc_submit`, `kvc_reap`.
 //!
+//! To have blocks outlast memory and the process, give the engine files; it copies down what memory gives up, and up
+//! what is asked for:
+//!
+//! ```c
+//! config.nvme_path = "cache.nvme";
+//! config.nvme_bytes = 100ull << 30;
+//! ...
+//! uint64_t blocks_written;
+//! kvc_flush(engine, UINT64_MAX, &blocks_written);
+//! ```
+//!
 //! Compile with `cc program.c $(pkg-config --cflags --libs kvcache)`.
 //!
 //! # Words
 //!
 //! - block: immutable bytes under a key, at most `block_bytes` of the configuration.
 //! - key: 32 opaque bytes, compared whole. Bring your own or derive them (chapter Keys).
-//! - tier: a place where blocks live; so far the memory of the host.
-//! - slot: room for one block in a tier.
-//! - resident: readable now. A reserved block is not resident until it is committed.
+//! - tier: a place where blocks live: the memory of the host, and below it up to two file tiers.
+//! - slot: room for one block in the memory tier.
+//! - segment: what a file tier writes in order and gives up whole.
+//! - resident: readable, in whichever tier. A reserved block is not resident until it is committed.
 //! - pin: keeps a block where it is until it is released.
 //! - lane: one producer's private queues of operations and completions. ticket: one submitted operation.
 //! - geometry: what a key/value block consists of: layers, heads, tokens, element type.
@@ -59,9 +71,9 @@
 //! fault. Numbers never change meaning. There is no errno and no last error: a refused configuration is explained in
 //! a `kvc_error_t` that the caller brings, everything else is in the number. `kvc_status_name` gives its name.
 //!
-//! Outputs are written only on success (`KVC_OK`): after any other status they hold what they held before. The two
-//! exceptions are said where they occur: `kvc_error_t`, and the statuses inside the items of a batch. Batches say how
-//! many they did.
+//! Outputs are written only on success (`KVC_OK`): after any other status they hold what they held before. The three
+//! exceptions are said where they occur: `kvc_error_t`, the statuses inside the items of a batch, and `kvc_view_ready`
+//! while it answers `KVC_PENDING`. Batches say how many they did.
 //!
 //! Every function that takes an engine can also answer the following; the functions list only what is special:
 //! - `KVC_E_NULL`: the engine, or another pointer that must not be NULL, is NULL.
@@ -86,15 +98,32 @@
 //!
 //! A lane belongs to one thread at a time. A second thread that uses it meanwhile gets `KVC_E_BUSY`.
 //!
-//! The library runs the threads that `workers_count` asks for and no other. With none (tick mode, the default) all
-//! work is done in the caller's own calls: operations of a lane in `kvc_reap`, `kvc_wait` and `kvc_tick`, upkeep in
-//! `kvc_tick`.
+//! The library runs the threads that `workers_count` asks for and no other; there is none for each request to a device.
+//! With none at all (tick mode, the default) all work is done in the caller's own calls: operations of a lane in
+//! `kvc_reap`, `kvc_wait` and `kvc_tick`, upkeep in `kvc_tick`, and the file tiers' reads and writes in `kvc_tick` and
+//! in every call that waits.
+//!
+//! What waits, and what never does:
+//! - Never, whatever the devices do: match, touch, retain, remove, prefetch, submit, reap, cancel, tick, release,
+//!   commit, abort, everything that watches; get and acquire of blocks that are in memory; acquire with
+//!   `KVC_ACQUIRE_PARTIAL`; operations on lanes. A slow or stalled device does not hold them up. In tick mode a device
+//!   that is read and written by the calling thread itself (`KVC_IO_POSITIONAL`, the disk tier) takes up the time of
+//!   the call that drives it: `kvc_tick`, `kvc_reap`.
+//! - For a device, and no longer than it makes progress (`nvme_stall_ms`, `disk_stall_ms`): `kvc_get`, `kvc_get_many`,
+//!   `kvc_acquire` and `kvc_acquire_many` of blocks that are below memory; `kvc_engine_open`; `kvc_shutdown`, for at
+//!   most ten minutes; `kvc_close`, for requests under way.
+//! - For as long as they are told: `kvc_wait`, `kvc_flush`; `kvc_reserve`, `kvc_put` and `kvc_put_many`, where
+//!   everything that could go is still to be written down (`write_wait_ms`).
 //!
 //! # Memory
 //!
 //! `kvc_engine_open` obtains exactly the bytes that the plan names, in one mapping, or uses the memory that the caller
 //! brings. After it no thread of the library allocates: not on the heap, not in the address space, not in files. Full
 //! is an answer: a full tier evicts blocks by its policy, and answers `KVC_AGAIN` when everything is held.
+//!
+//! File tiers are no exception. Their files get their full size when the engine opens, so that no write meets a full
+//! file system; the plan names it (`file_bytes`). In memory they cost what the plan says: up to 180 bytes for each
+//! block that a tier may know, and buffers for as many requests as its `..._depth`.
 //!
 //! Each function says under `Memory:` what becomes of its pointers:
 //! - borrowed: read or written during the call only; the caller's again when it returns.
@@ -116,6 +145,64 @@
 //! nothing, and need no destruction. One that was released, reclaimed or made up is `KVC_E_STALE`. All zero is never
 //! valid.
 //!
+//! # Tiers
+//!
+//! The engine keeps blocks in memory, and below it in up to two files: the NVMe tier (`nvme_path`), a file or a block
+//! device that is read and written past the page cache, and the disk tier (`disk_path`), a file on a slow or a network
+//! disk. Either may be there without the other. A block is one block, whichever tiers have it: match, touch, retain and
+//! remove see all of them, and a put of a block that is anywhere answers `KVC_EXISTS`. `kvc_match_each` says which
+//! tiers have it.
+//!
+//! Down: blocks are written to the first file tier when memory is about to give them up (`KVC_WRITE_BACK`) or as soon
+//! as they are committed (`KVC_WRITE_THROUGH`). Only what the tier does not have is written, and only what it admits
+//! (`nvme_admission`): all, what was used again, or what is of a kind that mostly is. It writes no more in any 24 hours
+//! than `nvme_endurance_bytes_per_day`; the budget of a day is handed out bit by bit, and a reopened file begins with
+//! none. What the first file tier gives up goes to the second, on the same terms (`disk_...`).
+//!
+//! Up: a block that is got or acquired and not in memory is copied there, and stays in the file: when memory gives it
+//! up again, nothing has to be written. It stays in memory like any other from the hit on that `nvme_promotion_hits`
+//! counts, and is the first to go before that. `kvc_prefetch` copies up ahead of use.
+//!
+//! Each file is a log of segments. Blocks are appended; when there is no room, the oldest segment is given up whole,
+//! and those of its blocks that were hit there are written again. Before a byte from a file reaches the caller, its
+//! key, its generation, its geometry and its checksums are verified, part by part as it arrives. What fails is a miss,
+//! is counted (`checksum_failures`), reported (`KVC_EVENT_DAMAGED`) and dropped.
+//!
+//! # Durability
+//!
+//! What is in a file is found again when an engine of the same `block_bytes` and geometries is opened on it. What was
+//! committed before a `kvc_flush` that answered `KVC_OK` is durable (`fdatasync`): it is found after the process was
+//! killed or the machine lost power at any later point, unless the tier has given it up since to make room. What was
+//! removed before it stays removed. Blocks that were not flushed may be found too, never wrong ones. `kvc_shutdown`
+//! flushes; `kvc_close` alone does not.
+//!
+//! Opening reads metadata only, and takes the time of a few small reads for each segment. A file has a lock: a second
+//! engine, in this process or another, is refused with `KVC_E_FILE_BUSY`. A file of another geometry, another block or
+//! segment size or another version of the format is refused with `KVC_E_FILE_MISMATCH` and a message that says what it
+//! holds and what was asked; one that holds something else with `KVC_E_FILE_FOREIGN`; neither is touched, unless
+//! `file_overwrite` is 1. Damage does not keep an engine from opening: what cannot be verified is dropped and counted
+//! (`blocks_damaged`), unless `damage` is `KVC_DAMAGE_REFUSE`.
+//!
+//! # When a disk fails
+//!
+//! A request that fails, or moves fewer bytes than it should, is repeated a few times (`io_retries`). What still fails
+//! is a miss when it was a read, and a block that is not in the tier when it was a write (`io_errors`). A device that
+//! keeps failing, or that makes no progress for `nvme_stall_ms` (`disk_stall_ms`), is given up: the tier goes offline,
+//! with `KVC_EVENT_OFFLINE`, and is not used again until the engine is opened anew. `kvc_tier_get` says so, and
+//! `kvc_flush` answers `KVC_E_OFFLINE`. Blocks that only this tier had are misses from then on. Memory, and the other
+//! file tier, go on serving. A file that is truncated or deleted under a running engine is such a failure too, no more.
+//!
+//! # Under memory pressure
+//!
+//! When a block needs room in memory, this gives way, in this order:
+//! - free slots. With file tiers, ticks and workers keep some free ahead of need: they begin below
+//!   `slots_free_low_permille` and go on up to `slots_free_high_permille`.
+//! - blocks that a file tier has, in the order of the policy: only their copy in memory goes.
+//! - blocks that no file tier has and that it admits: they are written down first, and the call waits for that, for at
+//!   most `write_wait_ms`. Blocks that are not admitted do not wait.
+//! - after that time, blocks that are not written down: they are gone, and counted (`writes_skipped`).
+//! - nothing else: when all blocks are held, the answer is `KVC_AGAIN`.
+//!
 //! # Structs that grow
 //!
 //! A struct whose first field is `struct_size` may get new fields at its end in later versions. Set the field with the
@@ -131,13 +218,15 @@
 //!
 //! # Processes
 //!
-//! An engine belongs to the process that opened it. After `fork`, the child gets `KVC_E_FORKED` from every call and may
-//! open an engine of its own. The library installs no signal handlers; no function may be called from one.
+//! An engine belongs to the process that opened it, and so do its files. After `fork`, the child gets `KVC_E_FORKED`
+//! from every call and may open an engine of its own, with files of its own. The library installs no signal handlers;
+//! no function may be called from one.
 //!
 //! # Limits
 //!
-//! Blocks have 1 byte to 2 GiB; a memory tier has at most 64 TiB and 2^31 - 2 blocks. Every field of the configuration
-//! states its range. The library is for 64-bit machines.
+//! Blocks have 1 byte to 2 GiB; the memory tier and each file have at most 64 TiB, a file at most 2^20 segments of at
+//! most 4 GiB, and all tiers together 2^31 - 2 blocks. Every field of the configuration states its range. The library
+//! is for 64-bit machines.
 //!
 //! # Soundness
 //!
@@ -172,7 +261,10 @@ mod lanes;
 mod layout;
 mod manage;
 mod observe;
+mod open;
 mod reads;
+mod stats;
+mod tiers;
 mod types;
 mod version;
 mod writes;
@@ -184,12 +276,16 @@ pub use lanes::*;
 pub use layout::*;
 pub use manage::*;
 pub use observe::*;
+pub use open::*;
 pub use reads::*;
+pub use stats::*;
+pub use tiers::*;
 pub use types::*;
 pub use version::*;
 pub use writes::*;
 
 /// Files whose items become chapters of `kvcache.h`, in the order of the chapters.
 pub const HEADER_CHAPTERS: &[&str] = &[
-    "version", "types", "geometry", "config", "keys", "reads", "writes", "manage", "lanes", "observe", "layout",
+    "version", "types", "geometry", "config", "open", "keys", "reads", "writes", "manage", "tiers", "lanes", "stats",
+    "observe", "layout",
 ];

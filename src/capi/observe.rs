@@ -1,7 +1,7 @@
-//! Watching: statistics, latencies, metrics, events, who holds what.
+//! Watching: latencies, metrics, events, who holds what.
 //!
-//! All of this works at any time, also after a shutdown, costs the hot path nothing that readers share, and allocates
-//! nothing. Numbers are each current; together they are no cut through one instant.
+//! As the statistics, all of this works at any time, also after a shutdown, costs the hot path nothing that readers
+//! share, and allocates nothing.
 //!
 //! # Soundness
 //! The invariants are those of [`crate::capi`]. `mirror!` and `growable!` assert the layouts.
@@ -10,122 +10,16 @@ use core::ffi::c_char;
 use core::mem::{align_of, size_of};
 
 use super::arguments::{mirror, output, values_mut};
-use super::growable::{growable, target, zeroed};
+use super::growable::{growable, target};
 use super::guard::with_engine;
 use super::types::{kvc_block_t, kvc_engine_t, kvc_key_t, kvc_pin_t};
 use super::version::kvc_status_t;
 use crate::block::{BlockRef, PinRef};
-use crate::engine::{PinInfo, Stats};
+use crate::engine::PinInfo;
 use crate::error::Status;
 use crate::key::Key;
-use crate::metrics::{BoundedText, Counter, Event, EventKind, Operation};
+use crate::metrics::{BoundedText, Event, EventKind, Operation};
 use crate::units::{BlockIndex, Tier};
-
-/// What happened since the engine was opened, and what is the case now. Initialise with `KVC_STATS_INIT`.
-///
-/// Fields that begin with "Now" go up and down; all others count from 0 and wrap at 2^64.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct kvc_stats_t {
-    /// Bytes of this struct as the caller knows it.
-    pub struct_size: u64,
-    /// Keys that match found resident.
-    pub match_hits: u64,
-    /// Keys that match did not find.
-    pub match_misses: u64,
-    /// Blocks copied out by get.
-    pub get_hits: u64,
-    /// Keys that get did not find.
-    pub get_misses: u64,
-    /// Bytes copied out by get.
-    pub get_bytes: u64,
-    /// Blocks pinned by acquire.
-    pub acquires: u64,
-    /// Keys that acquire did not find.
-    pub acquire_misses: u64,
-    /// Pins given back.
-    pub releases: u64,
-    /// Blocks reserved for a producer.
-    pub reserves: u64,
-    /// Blocks that became readable.
-    pub commits: u64,
-    /// Bytes of the blocks that became readable.
-    pub commit_bytes: u64,
-    /// Reservations given up by their producer.
-    pub aborts: u64,
-    /// Puts and reserves answered with EXISTS.
-    pub puts_existing: u64,
-    /// Puts and reserves answered with PENDING.
-    pub puts_pending: u64,
-    /// Calls refused with AGAIN: everything pinned or a bounded table full.
-    pub refusals: u64,
-    /// Blocks that the policy evicted to make room.
-    pub evictions: u64,
-    /// Blocks that the lock-free sweep evicted, while another thread had the policy.
-    pub evictions_swept: u64,
-    /// Evictions taken back because a reader held the block.
-    pub eviction_rollbacks: u64,
-    /// Places given back by blocks that were evicted, removed or given up.
-    pub frees: u64,
-    /// Blocks removed by the caller.
-    pub removes: u64,
-    /// Blocks touched by the caller.
-    pub touches: u64,
-    /// Pins taken back after their time.
-    pub pins_expired: u64,
-    /// Reservations taken back after their time.
-    pub reservations_expired: u64,
-    /// Events that a writer gave up because its slot was still being written.
-    pub events_lost: u64,
-    /// Calls of tick.
-    pub ticks: u64,
-    /// Operations taken from a lane.
-    pub operations_submitted: u64,
-    /// Operations completed on a lane.
-    pub operations_completed: u64,
-    /// Operations cancelled before they began.
-    pub operations_cancelled: u64,
-    /// Now: blocks that can be read.
-    pub blocks_resident: u64,
-    /// Now: blocks that are being filled by their producer.
-    pub blocks_reserved: u64,
-    /// Slots of the memory tier.
-    pub slots_count: u64,
-    /// Now: slots of the memory tier that are free.
-    pub slots_free: u64,
-    /// Bytes of all slots.
-    pub bytes_capacity: u64,
-    /// Now: views that are held (`kvc_acquire`).
-    pub pins_in_use: u64,
-    /// Now: age in nanoseconds of the oldest of them.
-    pub pins_age_ns_max: u64,
-    /// Now: lanes that are open.
-    pub lanes_open: u64,
-    /// The number that the next event will have.
-    pub event_sequence_next: u64,
-}
-
-/// What fits into the engine; does not change while it is open. Initialise with `KVC_CAPACITY_INIT`.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct kvc_capacity_t {
-    /// Bytes of this struct as the caller knows it.
-    pub struct_size: u64,
-    /// Most blocks resident at once.
-    pub blocks_count: u64,
-    /// Most bytes of one block.
-    pub block_bytes: u64,
-    /// Bytes of all slots of the memory tier.
-    pub cpu_bytes: u64,
-    /// Most views held at once.
-    pub pins_count: u64,
-    /// Most lanes open at once.
-    pub lanes_count: u64,
-    /// Most operations of one lane under way.
-    pub lane_depth: u64,
-    /// Bytes of everything, as in the plan.
-    pub bytes: u64,
-}
 
 /// Finding the longest resident prefix, one call.
 pub const KVC_OPERATION_MATCH: u32 = 0;
@@ -141,7 +35,7 @@ pub const KVC_OPERATION_COMMIT: u32 = 4;
 pub const KVC_OPERATION_PUT: u32 = 5;
 /// Removing blocks.
 pub const KVC_OPERATION_REMOVE: u32 = 6;
-/// Moving a block between tiers.
+/// Copying a block between tiers: up into memory from the tier given, or down into it.
 pub const KVC_OPERATION_MOVE: u32 = 7;
 /// From submission on a lane to completion.
 pub const KVC_OPERATION_SUBMIT: u32 = 8;
@@ -177,14 +71,20 @@ pub struct kvc_histogram_t {
 
 /// The block became readable in the tier.
 pub const KVC_EVENT_STORED: u32 = 1;
-/// The caller removed the block.
+/// The caller removed the block, from all tiers.
 pub const KVC_EVENT_REMOVED: u32 = 2;
-/// The block had to make room.
+/// The block left the tier, to make room in it; it may still be in another one.
 pub const KVC_EVENT_EVICTED: u32 = 3;
-/// The block was moved and is now in the tier given.
+/// The block was moved and is now in the tier given. Reserved: blocks are copied between tiers, which is stored in the
+/// one and, later, evicted from the other.
 pub const KVC_EVENT_MOVED: u32 = 4;
 /// A view of the block was taken back after its time (`pin_expiry_ms`).
 pub const KVC_EVENT_PIN_EXPIRED: u32 = 5;
+/// What the tier's file held under this key was not what was written; the block was dropped there.
+pub const KVC_EVENT_DAMAGED: u32 = 6;
+/// The tier went offline: its device fails or stalls. The key is zero, and so is the block. All blocks that only this
+/// tier held are gone, without an event of their own.
+pub const KVC_EVENT_OFFLINE: u32 = 7;
 
 /// One thing that happened to a block, for a router that follows which blocks are where.
 #[derive(Clone, Copy, Debug)]
@@ -232,123 +132,7 @@ pub struct kvc_pin_info_t {
     pub age_ns: u64,
 }
 
-growable!(
-    kvc_stats_t = 304,
-    kvc_capacity_t = 64,
-    kvc_histogram_t = 64,
-    kvc_pin_info_t = 64
-);
-
-/// Fills in a struct's counters, and says how many there are.
-macro_rules! fill {
-    ($target:ident, $stats:ident: $($field:ident = $counter:ident,)+) => {
-        $($target.$field = $stats.counter(Counter::$counter);)+
-        #[cfg(test)]
-        const COUNTERS: &[Counter] = &[$(Counter::$counter),+];
-    };
-}
-
-impl kvc_stats_t {
-    fn new(stats: &Stats) -> Self {
-        let mut target: Self = zeroed();
-        fill! { target, stats:
-        match_misses = MatchMisses,
-        match_hits = MatchHits,
-        get_hits = GetHits,
-        get_misses = GetMisses,
-        get_bytes = GetBytes,
-        acquires = Acquires,
-        acquire_misses = AcquireMisses,
-        releases = Releases,
-        reserves = Reserves,
-        commits = Commits,
-        commit_bytes = CommitBytes,
-        aborts = Aborts,
-        puts_existing = PutsExisting,
-        puts_pending = PutsPending,
-        refusals = Refusals,
-        evictions = Evictions,
-        evictions_swept = EvictionsSwept,
-        eviction_rollbacks = EvictionRollbacks,
-        frees = Frees,
-        removes = Removes,
-        touches = Touches,
-        pins_expired = PinsExpired,
-        reservations_expired = ReservationsExpired,
-        events_lost = EventsLost,
-        ticks = Ticks,
-        operations_submitted = OperationsSubmitted,
-        operations_completed = OperationsCompleted,
-        operations_cancelled = OperationsCancelled,
-        }
-        #[cfg(test)]
-        tests::every_counter_is_there(COUNTERS);
-        target.blocks_resident = stats.blocks_resident;
-        target.blocks_reserved = stats.blocks_reserved;
-        target.slots_free = stats.slots_free;
-        target.pins_in_use = stats.pins_held;
-        target.pins_age_ns_max = stats.pins_age_ns_max;
-        target.lanes_open = stats.lanes_open;
-        target.event_sequence_next = stats.event_sequence_next;
-        target
-    }
-}
-
-/// Reads all counters and gauges.
-///
-/// Takes a few microseconds: it looks at every stripe and every pin.
-///
-/// Threads: any, at once.
-///
-/// Memory: `stats_out` is borrowed.
-///
-/// Statuses: `KVC_OK`; `KVC_E_ARGUMENT` and `KVC_E_UNSUPPORTED` for `struct_size`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn kvc_stats_get(engine: *const kvc_engine_t, stats_out: *mut kvc_stats_t) -> kvc_status_t {
-    // SAFETY: I1 and I3, asked of the caller, here and below.
-    unsafe {
-        with_engine(engine, |cache| {
-            let stats_out = target(stats_out)?;
-            let mut stats = kvc_stats_t::new(&cache.stats());
-            stats.slots_count = cache.plan().slots_count();
-            stats.bytes_capacity = cache.capacity().bytes;
-            stats_out.write(&stats);
-            Ok(())
-        })
-    }
-}
-
-/// Says what fits.
-///
-/// Threads: any, at once.
-///
-/// Memory: `capacity_out` is borrowed.
-///
-/// Statuses: `KVC_OK`; `KVC_E_ARGUMENT` and `KVC_E_UNSUPPORTED` for `struct_size`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn kvc_capacity_get(
-    engine: *const kvc_engine_t,
-    capacity_out: *mut kvc_capacity_t,
-) -> kvc_status_t {
-    // SAFETY: I1 and I3, asked of the caller, here and below.
-    unsafe {
-        with_engine(engine, |cache| {
-            let capacity_out = target(capacity_out)?;
-            let capacity = cache.capacity();
-            capacity_out.write(&kvc_capacity_t {
-                struct_size: 0,
-                blocks_count: capacity.blocks_count,
-                block_bytes: capacity.block_bytes,
-                cpu_bytes: capacity.bytes,
-                pins_count: capacity.pins_count,
-                lanes_count: capacity.lanes_count,
-                lane_depth: capacity.lane_depth,
-                bytes: capacity.arena_bytes,
-            });
-            Ok(())
-        })
-    }
-}
+growable!(kvc_histogram_t = 64, kvc_pin_info_t = 64);
 
 /// Reads how long the operations of one kind (`KVC_OPERATION_...`) took in one tier (`KVC_TIER_...`).
 ///
@@ -601,16 +385,6 @@ impl kvc_pin_info_t {
 mod tests {
     use super::*;
 
-    pub(super) fn every_counter_is_there(counters: &[Counter]) {
-        for counter in Counter::ALL {
-            assert_eq!(
-                counters.iter().filter(|other| *other == counter).count(),
-                1,
-                "{counter:?}"
-            );
-        }
-    }
-
     #[test]
     fn operations_and_events_are_the_same_numbers_in_c() {
         let operations = [
@@ -636,6 +410,8 @@ mod tests {
             KVC_EVENT_EVICTED,
             KVC_EVENT_MOVED,
             KVC_EVENT_PIN_EXPIRED,
+            KVC_EVENT_DAMAGED,
+            KVC_EVENT_OFFLINE,
         ];
         assert_eq!(EventKind::ALL.len(), events.len());
         for (place, code) in events.into_iter().enumerate() {

@@ -72,9 +72,9 @@ pub struct kvc_ticket_t {
 pub const KVC_TIER_GPU: u32 = 0;
 /// Memory of the host.
 pub const KVC_TIER_CPU: u32 = 1;
-/// A file that is read and written past the page cache. Reserved: no tier of this kind exists yet.
+/// A file, or a block device, that is read and written past the page cache.
 pub const KVC_TIER_NVME: u32 = 2;
-/// A file. Reserved: no tier of this kind exists yet.
+/// A file that is read and written through the page cache, for slow and network disks.
 pub const KVC_TIER_DISK: u32 = 3;
 /// A store on another machine. Reserved: no tier of this kind exists yet.
 pub const KVC_TIER_REMOTE: u32 = 4;

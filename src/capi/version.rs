@@ -25,13 +25,13 @@ pub const KVC_ABI_VERSION: u32 = 1;
 pub const KVC_OK: kvc_status_t = 0;
 /// The block is not resident.
 pub const KVC_MISS: kvc_status_t = 1;
-/// Another producer is filling this block, or the operation is still under way.
+/// Another producer is filling this block, it is still arriving from a file tier, or the operation is still under way.
 pub const KVC_PENDING: kvc_status_t = 2;
 /// No room at present: everything is held or a bounded table is full. The same call may succeed later.
 pub const KVC_AGAIN: kvc_status_t = 3;
 /// The block is resident already; nothing was stored.
 pub const KVC_EXISTS: kvc_status_t = 4;
-/// The operation was cancelled before it began.
+/// The operation was cancelled before it began, or while it waited for a file tier.
 pub const KVC_CANCELLED: kvc_status_t = 5;
 /// The time given ran out; the operation goes on.
 pub const KVC_TIMEOUT: kvc_status_t = 6;
@@ -65,6 +65,24 @@ pub const KVC_E_THREAD: kvc_status_t = -303;
 pub const KVC_E_NO_DEVICE: kvc_status_t = -304;
 /// An event file descriptor could not be made.
 pub const KVC_E_EVENT_FD: kvc_status_t = -305;
+/// The file could not be opened, made or locked; the system's error number says why.
+pub const KVC_E_FILE: kvc_status_t = -306;
+/// The file system has no room for the tier's file; nothing was written.
+pub const KVC_E_NO_SPACE: kvc_status_t = -307;
+/// Another process, or another engine, has the file open.
+pub const KVC_E_FILE_BUSY: kvc_status_t = -308;
+/// The file holds a tier of another geometry, layout or version.
+pub const KVC_E_FILE_MISMATCH: kvc_status_t = -309;
+/// The file holds something, and it is no tier.
+pub const KVC_E_FILE_FOREIGN: kvc_status_t = -310;
+/// The file is damaged, and the configuration asks for a refusal then.
+pub const KVC_E_FILE_DAMAGED: kvc_status_t = -311;
+/// io_uring is required and not permitted here.
+pub const KVC_E_NO_URING: kvc_status_t = -312;
+/// The device fails or stalls; the tier is offline.
+pub const KVC_E_OFFLINE: kvc_status_t = -313;
+/// The tier's endurance budget is used up for now.
+pub const KVC_E_ENDURANCE: kvc_status_t = -314;
 /// The engine still has pins, reservations, open lanes or operations under way, or a lane is used by two threads at
 /// once.
 pub const KVC_E_BUSY: kvc_status_t = -400;
@@ -102,6 +120,15 @@ const STATUSES: &[(kvc_status_t, Status)] = &[
     (KVC_E_THREAD, Status::Thread),
     (KVC_E_NO_DEVICE, Status::NoDevice),
     (KVC_E_EVENT_FD, Status::EventFd),
+    (KVC_E_FILE, Status::File),
+    (KVC_E_NO_SPACE, Status::NoSpace),
+    (KVC_E_FILE_BUSY, Status::FileBusy),
+    (KVC_E_FILE_MISMATCH, Status::FileMismatch),
+    (KVC_E_FILE_FOREIGN, Status::FileForeign),
+    (KVC_E_FILE_DAMAGED, Status::FileDamaged),
+    (KVC_E_NO_URING, Status::NoUring),
+    (KVC_E_OFFLINE, Status::Offline),
+    (KVC_E_ENDURANCE, Status::Endurance),
     (KVC_E_BUSY, Status::Busy),
     (KVC_E_SHUTDOWN, Status::Shutdown),
     (KVC_E_POISONED, Status::Poisoned),

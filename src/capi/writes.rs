@@ -6,7 +6,8 @@
 //! `KVC_PENDING`, so that the same work is not done twice.
 //!
 //! A full tier evicts blocks by its policy. When nothing can be evicted because everything is held, the answer is
-//! `KVC_AGAIN`.
+//! `KVC_AGAIN`. With file tiers, what has to go is written down first where that is still to do: the chapter Under
+//! memory pressure says in which order, and how long a call waits for it.
 //!
 //! # Soundness
 //! The invariants are those of [`crate::capi`].
@@ -111,7 +112,8 @@ pub(super) fn expiry_ms(value: u64) -> Result<u64, Status> {
 ///
 /// Until then the block is not resident, and other producers of the same key get `KVC_PENDING`.
 ///
-/// Threads: any, at once.
+/// Threads: any, at once. Where there is room only after a block was written to a file tier, waits for that, at most
+/// `write_wait_ms` of the configuration.
 ///
 /// Memory: `key`, `info` and `reservation_out` are borrowed; `info` may be NULL. `reservation_out->data` is lent until
 /// `kvc_commit` or `kvc_abort`; when the configuration sets `reservation_expiry_ms`, no longer than that.

@@ -18,6 +18,10 @@ pub(crate) struct Control {
     /// Where the sweep and the search for lapsed retentions go on.
     pub(crate) sweep_hand: CachePadded<AtomicU32>,
     pub(crate) lapse_hand: CachePadded<AtomicU32>,
+    /// Blocks that have no slot.
+    pub(crate) below_count: CachePadded<AtomicU64>,
+    pub(crate) raises_head: CachePadded<AtomicU32>,
+    pub(crate) writes_head: CachePadded<AtomicU32>,
     /// Blocks whose retention has an end.
     pub(crate) expiring_count: CachePadded<AtomicU64>,
     /// The time of the last tick.
@@ -44,6 +48,8 @@ mod zero {
     unsafe impl ZeroValid for crate::block::entry::Entry {}
     // SAFETY: I1.
     unsafe impl ZeroValid for crate::block::facts::Facts {}
+    // SAFETY: I1.
+    unsafe impl ZeroValid for crate::engine::lower::TierWord {}
     // SAFETY: I1.
     unsafe impl ZeroValid for crate::engine::lane::LaneSpace {}
     // SAFETY: I1.

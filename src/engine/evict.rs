@@ -8,23 +8,38 @@
 //! **Progress.** Lock-free: a victim is lost only to a thread that evicted, removed or pinned it. Bounded: the policy
 //! names each block at most once per call, the sweep goes round at most twice.
 
-use super::Engine;
+use super::{Clock, Engine};
 use crate::block::entry::{Phase, Recency};
 use crate::error::Status;
 use crate::limits::CLASSES_COUNT;
 use crate::metrics::Counter;
 use crate::policy::{Blocks, Policy};
 use crate::sync::atomic::Ordering;
+use crate::units::SlotIndex;
 
 /// Blocks that a sweep looks at before it chooses.
 const SWEEP_SAMPLE: usize = 16;
+/// Victims that are written down together when memory has run out.
+const VICTIMS_UNWRITTEN: usize = 16;
+/// Longest single wait for a device.
+const WAIT_NS_MAX: u64 = 1_000_000;
 /// Blocks checked for a lapsed retention per eviction and per tick, while there are any with an end.
 const LAPSE_SAMPLE: u32 = 1024;
 
 /// The engine's blocks as a policy sees them at one moment.
-struct At<'e, 'm> {
+pub(super) struct At<'e, 'm> {
     engine: &'e Engine<'m>,
     now_ns: u64,
+}
+
+impl<'e, 'm> At<'e, 'm> {
+    /// At this moment.
+    pub(super) fn now(engine: &'e Engine<'m>) -> Self {
+        Self {
+            engine,
+            now_ns: engine.now_ns(),
+        }
+    }
 }
 
 impl Blocks for At<'_, '_> {
@@ -52,10 +67,7 @@ impl Engine<'_> {
     /// # Errors
     /// [`Status::Again`] if everything is pinned or reserved.
     pub(super) fn evict(&self) -> Result<(), Status> {
-        let blocks = At {
-            engine: self,
-            now_ns: self.now_ns(),
-        };
+        let blocks = At::now(self);
         if let Some(_turn) = self.control.policy_turn.take() {
             self.inform_policy(&blocks);
             while let Some(index) = self.policy.victim(&blocks) {
@@ -65,11 +77,120 @@ impl Engine<'_> {
                 }
             }
         }
-        self.sweep(&blocks)
+        self.sweep(&blocks, |_, _| true)
+    }
+
+    /// A free slot, making room as long as there is none. With file tiers it waits up to `patience_ns` for victims to
+    /// be written down, and gives up an unwritten one then; without patience it does neither. Whoever has a slot finds
+    /// an entry: there are more of those.
+    ///
+    /// # Errors
+    /// [`Status::Again`] if everything is pinned or reserved, or there is no patience and the victims are still to be
+    /// written.
+    pub(super) fn take_slot(&self, patience_ns: Option<u64>) -> Result<SlotIndex, Status> {
+        // An eviction frees a slot that another thread may take first; who loses that often is told to come again.
+        for _ in 0..64 {
+            if let Some(slot) = self.cpu.take() {
+                return Ok(slot);
+            }
+            if self.lower.is_none() {
+                self.evict()?;
+            } else if !self.make_room()? {
+                return self.wait_for_slot(patience_ns.ok_or(Status::Again)?);
+            }
+        }
+        self.cpu.take().ok_or(Status::Again)
+    }
+
+    /// Waits until a victim is written down and its slot free.
+    #[cold]
+    fn wait_for_slot(&self, patience_ns: u64) -> Result<SlotIndex, Status> {
+        let started_ns = self.now_ns();
+        let mut waits: u64 = 0;
+        loop {
+            if let Some(slot) = self.cpu.take() {
+                return Ok(slot);
+            }
+            let elapsed_ns = match self.clock {
+                Clock::Ticks => waits * WAIT_NS_MAX,
+                _ => self.now_ns().saturating_sub(started_ns),
+            };
+            if elapsed_ns >= patience_ns {
+                break;
+            }
+            if self.pump() == 0 {
+                waits += 1;
+                self.io_wait(WAIT_NS_MAX.min(patience_ns - elapsed_ns));
+            }
+            self.make_room()?;
+        }
+        self.give_up_unwritten()?;
+        self.cpu.take().ok_or(Status::Again)
+    }
+
+    /// Frees a slot without losing what a file tier would take: of a block that is written already, or that no tier
+    /// takes. Has others written down, and answers false if that is all it could do.
+    fn make_room(&self) -> Result<bool, Status> {
+        let mut unwritten = [0; VICTIMS_UNWRITTEN];
+        let mut count = 0;
+        let turn = self.control.policy_turn.take();
+        if turn.is_none() {
+            return Ok(self
+                .sweep(&At::now(self), |index, generation| self.is_written(index, generation))
+                .is_ok());
+        }
+        let blocks = At::now(self);
+        self.inform_policy(&blocks);
+        while count < unwritten.len() {
+            let Some(index) = self.policy.victim(&blocks) else {
+                break;
+            };
+            let state = self.entries[index as usize].state();
+            let written = self.is_written(index, state.generation());
+            if !state.is_resident() || !written && self.is_held(index, state.generation()) {
+                // Whoever ends what is under way lets the policy know it again.
+                continue;
+            }
+            if !written {
+                unwritten[count] = index;
+                count += 1;
+            } else if self.evict_block(index, state.generation(), Counter::Evictions) {
+                unwritten[..count].iter().for_each(|&index| self.inbox.put(index));
+                return Ok(true);
+            }
+        }
+        drop(turn);
+        let mut freed = false;
+        let under_way = self.stage_victims(&unwritten[..count], |index| {
+            let state = self.entries[index as usize].state();
+            if !freed && state.is_resident() {
+                self.counters.add(self.stripe(), Counter::WritesRefused, 1);
+                freed = self.evict_block(index, state.generation(), Counter::Evictions);
+            } else {
+                self.inbox.put(index);
+            }
+        });
+        if !freed && !under_way && count == 0 && !self.io_under_way() {
+            // The policy knows nothing: everything is held.
+            return self.sweep(&blocks, |_, _| true).map(|()| true);
+        }
+        Ok(freed)
+    }
+
+    /// Gives up a block that no file tier has: what memory does when nothing else helps.
+    fn give_up_unwritten(&self) -> Result<(), Status> {
+        self.evict()?;
+        self.counters.add(self.stripe(), Counter::WritesSkipped, 1);
+        Ok(())
+    }
+
+    /// Nanoseconds that a put waits for room.
+    pub(super) fn write_wait_ns(&self) -> u64 {
+        self.config.write_wait_ms.saturating_mul(1_000_000)
     }
 
     /// Tells the policy what has changed since the last time. Only with the policy's turn.
-    fn inform_policy(&self, blocks: &At<'_, '_>) {
+    pub(super) fn inform_policy(&self, blocks: &At<'_, '_>) {
         self.inbox.take_all(|index| {
             if self.entries[index as usize].state().is_resident() {
                 self.policy.insert(index, blocks);
@@ -109,10 +230,7 @@ impl Engine<'_> {
             return false;
         };
         let news = !self.inbox.is_empty();
-        self.inform_policy(&At {
-            engine: self,
-            now_ns: self.now_ns(),
-        });
+        self.inform_policy(&At::now(self));
         news
     }
 
@@ -122,7 +240,7 @@ impl Engine<'_> {
     }
 
     /// Evicts without the policy: unprotected blocks first, sampled by age, then whatever is not pinned.
-    fn sweep(&self, blocks: &At<'_, '_>) -> Result<(), Status> {
+    fn sweep(&self, blocks: &At<'_, '_>, may: impl Fn(u32, u32) -> bool) -> Result<(), Status> {
         let known = self.entries.len() as u32;
         for class_end in [CLASSES_COUNT as u8 - 1, CLASSES_COUNT as u8] {
             let mut looked = 0;
@@ -133,7 +251,7 @@ impl Engine<'_> {
                     let index = self.next_of(&self.control.sweep_hand, known);
                     let state = self.entries[index as usize].state();
                     let class = blocks.class(index);
-                    if state.is_resident() && class < class_end {
+                    if state.is_resident() && class < class_end && may(index, state.generation()) {
                         let age_order = u64::from(class) << 48 | blocks.recency(index).stamp() & ((1 << 48) - 1);
                         *place = (age_order, index, state.generation());
                     }
@@ -150,15 +268,19 @@ impl Engine<'_> {
     }
 
     /// Evicts one block unless it is pinned or gone.
-    fn evict_block(&self, index: u32, generation: u32, counter: Counter) -> bool {
+    pub(super) fn evict_block(&self, index: u32, generation: u32, counter: Counter) -> bool {
         let entry = &self.entries[index as usize];
         if !entry.condemn(generation) {
             return false;
         }
-        let pinned = self.pins.pinned(&[index]) != 0;
+        let held = self.pins.pinned(&[index]) != 0;
+        // A block that is being written is not freed; once it is written it may go.
+        let pinned = held || self.is_held(index, generation) && !self.is_written(index, generation);
         if pinned && entry.roll_back(generation) {
             // Being held is being used. Otherwise the same held blocks would come up at every eviction.
-            entry.touch(self.stamp_hit());
+            if held {
+                entry.touch(self.stamp_hit());
+            }
             self.inbox.put(index);
             self.counters.add(self.stripe(), Counter::EvictionRollbacks, 1);
             return false;
@@ -170,14 +292,39 @@ impl Engine<'_> {
             false => (Counter::Removes, Phase::Doomed),
         };
         self.announce_gone(index, generation, counter);
-        if pinned {
+        if claimed && self.settles(index, generation) {
+            self.settle(index, generation);
+        } else if pinned || self.lower.is_some() {
+            if !claimed {
+                self.lower_bury(index, generation);
+            }
             entry.remove(generation, from);
-            self.reclaim(index, generation);
+            self.let_go(index, generation);
         } else if entry.free(generation, from) {
-            self.counters.add(self.stripe(), Counter::Frees, 1);
             self.recycle(index);
         }
         !pinned
+    }
+
+    /// Whether an evicted block stays known, below.
+    fn settles(&self, index: u32, generation: u32) -> bool {
+        // Relaxed: a count, and one block more or less is within the spare entries.
+        self.is_written(index, generation) && self.control.below_count.load(Ordering::Relaxed) < self.plan.below_count()
+    }
+
+    /// Gives the slot of an evicted block back, which this thread has claimed; the block is below from now on.
+    fn settle(&self, index: u32, generation: u32) {
+        let entry = &self.entries[index as usize];
+        let slot = SlotIndex(entry.slot());
+        // Relaxed: a count.
+        self.control.below_count.fetch_add(1, Ordering::Relaxed);
+        self.counters.add(self.stripe(), Counter::Frees, 1);
+        entry.settle(generation);
+        self.cpu.give(slot);
+        if !self.is_written(index, generation) && !self.is_held(index, generation) {
+            // Its tier gave it up at the same moment; whoever looks second sees the other.
+            self.drop_below(index, generation);
+        }
     }
 
     pub(super) fn expiring_add(&self, count: u64) {

@@ -13,6 +13,7 @@
 //!   operation completes. The driver dereferences them only between taking a queued ticket and completing it.
 #![allow(unsafe_code)]
 
+use super::lower::{Asked, FlushState};
 use super::{Engine, RawView};
 use crate::arena::Arena;
 use crate::block::PutInfo;
@@ -73,6 +74,10 @@ pub enum Opcode {
     Touch = 5,
     /// Acquires the longest resident prefix of `keys` into the array of views at `data`; the result is its length.
     Acquire = 6,
+    /// Begins to copy `keys` up; the result is how many of them were below memory.
+    Prefetch = 7,
+    /// Makes everything durable that was committed before; the result is how many blocks were written.
+    Flush = 8,
 }
 
 impl Opcode {
@@ -85,6 +90,8 @@ impl Opcode {
             4 => Some(Self::Remove),
             5 => Some(Self::Touch),
             6 => Some(Self::Acquire),
+            7 => Some(Self::Prefetch),
+            8 => Some(Self::Flush),
             _ => None,
         }
     }
@@ -156,12 +163,13 @@ impl<'m> Lanes<'m> {
     fn lane(&self, index: u32) -> Option<Lane<'m>> {
         let head = &self.heads.get(index as usize)?.head;
         let (depth, at) = (self.depth, index as usize);
-        let rings = &self.rings[at * 3 * depth..][..3 * depth];
+        let rings = &self.rings[at * 4 * depth..][..4 * depth];
         Some(Lane {
             head,
             submitted: Ring::new(&head.submitted, &rings[..depth]),
             completed: Ring::new(&head.completed, &rings[depth..2 * depth]),
-            free: FreeList::new(&head.tickets_free, &rings[2 * depth..]),
+            waiting: Ring::new(&head.waiting, &rings[2 * depth..3 * depth]),
+            free: FreeList::new(&head.tickets_free, &rings[3 * depth..]),
             tickets: &self.tickets[at * depth..][..depth],
         })
     }
@@ -306,7 +314,8 @@ impl Engine<'_> {
         owned.lane.poll(ticket)
     }
 
-    /// Calls an operation back that has not begun. Its completion says [`Status::Cancelled`].
+    /// Calls an operation back that has not begun, or that waits for a file tier. Its completion says
+    /// [`Status::Cancelled`].
     ///
     /// # Errors
     /// [`Status::Pending`] if it is under way or done already, and its completion still to be reaped;
@@ -322,6 +331,10 @@ impl Engine<'_> {
     fn drive_own(&self, index: u32) {
         if self.config.workers_count == 0 {
             while self.drive_lane(index) != 0 {}
+            if self.lanes.lane(index).is_some_and(|lane| !lane.waiting.is_empty()) {
+                self.pump();
+                while self.drive_lane(index) != 0 {}
+            }
         }
     }
 
@@ -347,12 +360,19 @@ impl Engine<'_> {
 
     fn drive_lane(&self, index: u32) -> u64 {
         let Some(lane) = self.lanes.lane(index) else { return 0 };
-        if lane.submitted.is_empty() {
+        if lane.submitted.is_empty() && lane.waiting.is_empty() {
             return 0;
         }
         let Some(_drive) = lane.head.drive.take() else { return 0 };
         let stripe = self.stripe();
         let mut done = 0;
+        for _ in 0..lane.waiting.len() {
+            done += u64::from(lane.drive_waiting(
+                // SAFETY: I1, the ticket was queued by `submit` and is not completed yet.
+                |ticket| unsafe { self.execute(ticket) },
+                || self.counters.add(stripe, Counter::OperationsCompleted, 1),
+            ));
+        }
         while done < DRIVE_BATCH
             && lane.drive_one(
                 // SAFETY: I1, the ticket was queued by `submit` and is not completed yet.
@@ -365,11 +385,11 @@ impl Engine<'_> {
         done
     }
 
-    /// Does one operation.
+    /// Does one operation; `None` if it has to wait for a file tier.
     ///
     /// # Safety
     /// I1: the ticket's keys and buffer are valid.
-    unsafe fn execute(&self, ticket: &Ticket) -> (Status, u64) {
+    unsafe fn execute(&self, ticket: &Ticket) -> Option<(Status, u64)> {
         let keys_count = ticket.get(word::KEYS_COUNT) as usize;
         let keys: &[Key] = match keys_count {
             0 => &[],
@@ -378,45 +398,126 @@ impl Engine<'_> {
         };
         let data = ticket.get(word::DATA) as usize as *mut u8;
         let bytes = ticket.get(word::BYTES);
-        match Opcode::from_code(ticket.get(word::OPCODE) as u32) {
+        Some(match Opcode::from_code(ticket.get(word::OPCODE) as u32) {
             Some(Opcode::Match) => (Status::Ok, self.match_prefix(keys, ticket.get(word::TOUCH) != 0)),
             Some(Opcode::Remove) => (Status::Ok, self.remove(keys)),
             Some(Opcode::Touch) => (Status::Ok, self.touch(keys)),
             // SAFETY: I1.
-            Some(Opcode::Get) => unsafe { self.execute_get(keys, data, bytes, ticket.temperature()) },
+            Some(Opcode::Get) => return unsafe { self.execute_get(ticket, keys, data, bytes) },
             // SAFETY: I1.
             Some(Opcode::Put) => unsafe { self.execute_put(keys, data, bytes, ticket.info()) },
             Some(Opcode::Acquire) => {
                 let room = (bytes as usize).min(keys_count);
                 if room == 0 {
-                    return (Status::Ok, 0);
+                    return Some((Status::Ok, 0));
                 }
                 // SAFETY: I1; the views are plain values that the caller's memory holds.
                 let views = unsafe { core::slice::from_raw_parts_mut(data.cast::<RawView>(), room) };
-                let acquired = self.acquire_prefix_raw(keys, views);
-                (if acquired == 0 { Status::Miss } else { Status::Ok }, acquired)
+                return self.execute_acquire(ticket, &keys[..room], views);
             }
+            Some(Opcode::Prefetch) => (Status::Ok, self.prefetch(keys)),
+            Some(Opcode::Flush) => return self.execute_flush(ticket),
             None => (Status::Unsupported, 0),
-        }
+        })
     }
 
     /// # Safety
     /// I1.
-    unsafe fn execute_get(&self, keys: &[Key], data: *mut u8, bytes: u64, temperature: Temperature) -> (Status, u64) {
-        let mut copied = 0;
-        for key in keys {
+    unsafe fn execute_get(&self, ticket: &Ticket, keys: &[Key], data: *mut u8, bytes: u64) -> Option<(Status, u64)> {
+        let temperature = ticket.temperature();
+        let mut copied = ticket.get(word::PROGRESS);
+        self.ask_ahead(keys, copied as usize);
+        for key in keys.get(copied as usize..).unwrap_or_default() {
+            if !self.ready_now(key) {
+                ticket.put(word::PROGRESS, copied);
+                return None;
+            }
             // SAFETY: I1, block `i` of the buffer.
             let got = unsafe {
                 let target = data.add(copied as usize * bytes as usize);
                 self.get_raw(key, target, bytes, temperature)
             };
             match got {
-                Ok(length) if keys.len() == 1 => return (Status::Ok, length),
+                Ok(length) if keys.len() == 1 => return Some((Status::Ok, length)),
                 Ok(_) => copied += 1,
-                Err(status) => return (status, copied),
+                Err(status) => return Some((status, copied)),
             }
         }
-        (Status::Ok, copied)
+        Some((Status::Ok, copied))
+    }
+
+    /// Asks for the blocks below that come next, so that their reads overlap.
+    fn ask_ahead(&self, keys: &[Key], from: usize) {
+        if self.lower.is_none() {
+            return;
+        }
+        for key in keys.iter().skip(from).take(self.ahead()) {
+            if self.ask(key, None).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Whether a block can be copied or held without waiting. Not where it is on its way, or has no room yet and
+    /// something is under way that makes some. A miss is found out by whoever is asked for the block.
+    fn ready_now(&self, key: &Key) -> bool {
+        self.lower.is_none()
+            || match self.ask(key, None) {
+                Ok(Asked::Raising) => false,
+                Err(Status::Again) => !self.io_under_way(),
+                _ => true,
+            }
+    }
+
+    fn execute_acquire(&self, ticket: &Ticket, keys: &[Key], views: &mut [RawView]) -> Option<(Status, u64)> {
+        let mut acquired = ticket.get(word::PROGRESS) as usize;
+        if self.lower.is_none() {
+            acquired = self.acquire_prefix_raw(keys, views) as usize;
+        } else {
+            self.ask_ahead(keys, acquired);
+            for (key, view) in keys.iter().zip(views).skip(acquired) {
+                if !self.ready_now(key) {
+                    ticket.put(word::PROGRESS, acquired as u64);
+                    return None;
+                }
+                let Ok(raw) = self.acquire_raw(key) else { break };
+                *view = raw;
+                acquired += 1;
+            }
+        }
+        let status = if acquired == 0 { Status::Miss } else { Status::Ok };
+        Some((status, acquired as u64))
+    }
+
+    fn execute_flush(&self, ticket: &Ticket) -> Option<(Status, u64)> {
+        let word = |at: usize| ticket.get(word::PROGRESS + at);
+        let mut state = FlushState {
+            cursor: word(0) as u32,
+            written: (word(0) >> 32) as u32,
+            begun: word(1) as u32,
+            drains_count: word(5) as u32,
+            refusal: (word(1) >> 32) as i32,
+            numbers: [word(2), word(3)],
+            retiring: [word(4) as u32, (word(4) >> 32) as u32],
+        };
+        match self.flush_step(&mut state) {
+            Some(Ok(written)) => Some((Status::Ok, written)),
+            Some(Err(status)) => Some((status, u64::from(state.written))),
+            None => {
+                let words = [
+                    u64::from(state.written) << 32 | u64::from(state.cursor),
+                    (state.refusal as u32 as u64) << 32 | u64::from(state.begun),
+                    state.numbers[0],
+                    state.numbers[1],
+                    u64::from(state.retiring[1]) << 32 | u64::from(state.retiring[0]),
+                    u64::from(state.drains_count),
+                ];
+                for (at, value) in words.into_iter().enumerate() {
+                    ticket.put(word::PROGRESS + at, value);
+                }
+                None
+            }
+        }
     }
 
     /// # Safety

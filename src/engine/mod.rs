@@ -11,6 +11,7 @@
 mod control;
 mod evict;
 pub(crate) mod lane;
+pub(crate) mod lower;
 mod observe;
 mod read;
 mod remove;
@@ -35,8 +36,10 @@ use crate::tier::cpu::CpuTier;
 
 use control::Control;
 use lane::Lanes;
+use lower::Lower;
 
 pub use lane::{Completion, LaneRef, Opcode, Submission, TicketRef};
+pub use lower::{Devices, FileTierState};
 pub use observe::{BlockFacts, Capacity, Latency, PinInfo, Stats};
 pub use read::{RawView, View};
 pub use write::{RawReservation, Reservation};
@@ -79,6 +82,7 @@ pub struct Engine<'m> {
     histograms: Histograms<'m>,
     events: EventRing<'m>,
     lanes: Lanes<'m>,
+    lower: Option<Lower<'m>>,
 }
 
 impl<'m> Engine<'m> {
@@ -88,8 +92,22 @@ impl<'m> Engine<'m> {
     /// # Errors
     /// The configuration's or the memory's fault, with field, value and range.
     pub fn new(config: &Config, memory: &'m mut [u8], clock: Clock) -> Result<Self, ConfigError> {
+        Self::with_devices(config, memory, clock, Devices::NONE)
+    }
+
+    /// As [`Engine::new`], with file tiers over `devices`. Their files are identified and read here.
+    ///
+    /// # Errors
+    /// As [`Engine::new`]; [`Status::FileMismatch`], [`Status::FileForeign`], [`Status::FileDamaged`],
+    /// [`Status::File`] for what a device holds.
+    pub fn with_devices(
+        config: &Config,
+        memory: &'m mut [u8],
+        clock: Clock,
+        devices: Devices<'m>,
+    ) -> Result<Self, ConfigError> {
         let bytes = memory.len() as u64;
-        open::in_memory(config, memory.as_mut_ptr(), bytes, clock)
+        open::in_memory(config, memory.as_mut_ptr(), bytes, clock, devices)
     }
 
     /// What the engine was opened with.
@@ -156,6 +174,7 @@ impl<'m> Engine<'m> {
 /// # Soundness
 /// - **I1** `Engine::new` holds the caller's memory exclusively for `'m`; [`in_mapping`] passes its own caller's
 ///   promise on.
+/// - **I3** The arena was made just before, for this engine.
 /// - **I2** The slab of the tier is the part of the arena that nothing else is laid over.
 pub(crate) mod open {
     #![allow(unsafe_code)]
@@ -167,9 +186,10 @@ pub(crate) mod open {
         base: *mut u8,
         bytes: u64,
         clock: Clock,
+        devices: Devices<'m>,
     ) -> Result<Engine<'m>, ConfigError> {
         // SAFETY: I1, the slice was given whole, exclusively and for 'm.
-        unsafe { in_mapping(config, base, bytes, Fill::Unknown, clock) }
+        unsafe { in_mapping(config, base, bytes, Fill::Unknown, clock, devices) }
     }
 
     /// Opens in any memory.
@@ -182,6 +202,7 @@ pub(crate) mod open {
         bytes: u64,
         fill: Fill,
         clock: Clock,
+        devices: Devices<'m>,
     ) -> Result<Engine<'m>, ConfigError> {
         let plan = Plan::compute(config)?;
         // SAFETY: the caller's promise is the arena's.
@@ -209,7 +230,13 @@ pub(crate) mod open {
             )
         };
         let stripes_count = config.stripes_count as usize;
-        Ok(Engine {
+        let now_ns = match clock {
+            Clock::Ticks => 0,
+            Clock::Function(now_ns) | Clock::Functions { now_ns, .. } => now_ns(),
+        };
+        // SAFETY: I3.
+        let lower = unsafe { lower::open(config, &plan, &arena, &devices, now_ns)? };
+        let engine = Engine {
             config: *config,
             plan,
             clock,
@@ -233,6 +260,9 @@ pub(crate) mod open {
             histograms: Histograms::new(arena.slice(Part::Histograms)),
             events: EventRing::new(arena.slice(Part::Events), config.events_count as usize),
             lanes: Lanes::new(config, &arena),
-        })
+            lower,
+        };
+        engine.recover()?;
+        Ok(engine)
     }
 }

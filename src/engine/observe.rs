@@ -8,14 +8,17 @@ use crate::key::Key;
 use crate::metrics::{
     Counter, Event, EventKind, EventRead, Gauges, HistogramSnapshot, Operation, Snapshot, TierGauges,
 };
+use crate::sync::atomic::Ordering;
 use crate::units::{BlockIndex, Tier};
 
 /// Counters and gauges at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Stats {
     counters: [u64; Counter::COUNT],
-    /// Blocks that can be read.
+    /// Blocks in memory that can be read.
     pub blocks_resident: u64,
+    /// Blocks that are in file tiers only.
+    pub blocks_below: u64,
     /// Blocks being filled.
     pub blocks_reserved: u64,
     /// Slots of the memory tier that are free.
@@ -148,7 +151,7 @@ impl Engine<'_> {
         }
         let total = |counter: Counter| counters[counter as usize];
         let gone = total(Counter::Evictions) + total(Counter::EvictionsSwept) + total(Counter::Removes);
-        let used = total(Counter::Reserves).saturating_sub(total(Counter::Frees));
+        let come = total(Counter::Commits) + total(Counter::NvmeHits) + total(Counter::DiskHits);
         let (mut pins_held, mut pins_age_ns_max) = (0, 0);
         let now_ns = self.coarse_ns();
         self.pins.each(|_, _, since_ns, _| {
@@ -157,14 +160,23 @@ impl Engine<'_> {
         });
         Stats {
             counters,
-            blocks_resident: total(Counter::Commits).saturating_sub(gone),
+            blocks_resident: (come + total(Counter::RemovesBelow)).saturating_sub(gone),
+            // Relaxed: a figure.
+            blocks_below: self.control.below_count.load(Ordering::Relaxed),
             blocks_reserved: self.reservations_count(),
-            slots_free: self.plan.slots_count().saturating_sub(used),
+            slots_free: self.slots_free(),
             pins_held,
             pins_age_ns_max,
             lanes_open: self.lanes.open_count(),
             event_sequence_next: self.events.next_sequence(),
         }
+    }
+
+    /// Slots of the memory tier that nobody has.
+    pub(super) fn slots_free(&self) -> u64 {
+        let taken = self.counters.total(Counter::Reserves) + self.counters.total(Counter::Raises);
+        let used = taken.saturating_sub(self.counters.total(Counter::Frees));
+        self.plan.slots_count().saturating_sub(used)
     }
 
     /// What fits.
@@ -195,7 +207,7 @@ impl Engine<'_> {
         let mut tiers = [None; Tier::ALL.len()];
         tiers[Tier::Cpu as usize] = Some(TierGauges {
             bytes_capacity: capacity.bytes,
-            bytes_used: (capacity.blocks_count - stats.slots_free) * self.plan.slot_bytes(),
+            bytes_used: (self.plan.slots_count() - stats.slots_free) * self.plan.slot_bytes(),
             slots_capacity: self.plan.slots_count(),
             slots_free: stats.slots_free,
             blocks_resident: stats.blocks_resident,

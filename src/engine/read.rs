@@ -17,7 +17,7 @@ use crate::error::Status;
 use crate::index::Found;
 use crate::key::Key;
 use crate::metrics::{Counter, Operation};
-use crate::units::{SlotIndex, Tier};
+use crate::units::SlotIndex;
 
 /// A view of a resident block as it crosses the C boundary: 32 bytes, no padding.
 ///
@@ -87,13 +87,18 @@ impl Drop for View<'_> {
     }
 }
 
+/// Blocks that are asked for ahead of the one that is waited for.
+const AHEAD: u64 = 16;
+/// Times that a block is copied up for a caller before it is told to come again.
+const ATTEMPTS: u32 = 64;
+
 impl Engine<'_> {
     /// How many of `keys`, counted from the first, are resident without a gap. With `touch` they count as used.
     ///
     /// The answer is a snapshot: a block may be evicted before the next call. To keep the blocks, acquire them.
     pub fn match_prefix(&self, keys: &[Key], touch: bool) -> u64 {
         let stripe = self.stripe();
-        let (asked, hits) = self.each_found(stripe, keys, touch, |found| found);
+        let (asked, hits) = self.each_found(stripe, keys, touch, |found| found.is_some());
         self.count_match(stripe, (asked, hits));
         hits
     }
@@ -106,7 +111,7 @@ impl Engine<'_> {
         let stripe = self.stripe();
         let (asked, hits) = self.each_found(stripe, &keys[..count], touch, |found| {
             if let Some(tier) = tiers.next() {
-                *tier = if found { Tier::Cpu.bit() } else { 0 };
+                *tier = found.map_or(0, |found| self.tiers_mask(found.index, found.state));
             }
             true
         });
@@ -126,7 +131,13 @@ impl Engine<'_> {
     /// Looks `keys` up in waves and tells `show` of each whether it is resident, until it answers false. Returns how
     /// many were looked up and how many of those were resident.
     #[inline]
-    fn each_found(&self, stripe: usize, keys: &[Key], touch: bool, mut show: impl FnMut(bool) -> bool) -> (u64, u64) {
+    fn each_found(
+        &self,
+        stripe: usize,
+        keys: &[Key],
+        touch: bool,
+        mut show: impl FnMut(Option<Found>) -> bool,
+    ) -> (u64, u64) {
         let started = self.timer(stripe);
         let stamp = self.stamp_hit();
         let (mut asked, mut hits) = (0, 0);
@@ -138,7 +149,7 @@ impl Engine<'_> {
                     self.entries[found.index as usize].touch(stamp);
                 }
             }
-            show(found.is_some())
+            show(found)
         });
         self.time(started, Operation::Match);
         (asked, hits)
@@ -155,8 +166,43 @@ impl Engine<'_> {
     /// Pins the block under `key`, if it is resident, and notes the use.
     #[inline]
     fn pin(&self, stripe: usize, key: &Key, kind: PinKind) -> Result<(PinRef, Found), Status> {
-        let found = self.index.find(key).ok_or(Status::Miss)?;
-        self.pin_found(stripe, found, kind)
+        match self.index.find(key) {
+            Some(found) if found.state.is_resident() => match self.pin_found(stripe, found, kind) {
+                Err(Status::Miss) if self.lower.is_some() => self.pin_below(stripe, key, kind),
+                answer => answer,
+            },
+            None if self.lower.is_none() => Err(Status::Miss),
+            _ => self.pin_below(stripe, key, kind),
+        }
+    }
+
+    /// As [`Engine::pin`] for a block that is below, or just on its way up or down: copies it up and waits for it.
+    #[cold]
+    #[inline(never)]
+    fn pin_below(&self, stripe: usize, key: &Key, kind: PinKind) -> Result<(PinRef, Found), Status> {
+        // Where there are fewer slots than callers, others may need the slot before this one has looked.
+        for _ in 0..ATTEMPTS {
+            self.fetch(key)?;
+            if let Some(pinned) = self.pin_resident(stripe, key, kind)? {
+                return Ok(pinned);
+            }
+        }
+        Err(Status::Again)
+    }
+
+    /// Pins the block under `key` if it is in memory; `None` if it is not, any more.
+    fn pin_resident(&self, stripe: usize, key: &Key, kind: PinKind) -> Result<Option<(PinRef, Found)>, Status> {
+        let Some(found) = self.index.find(key).filter(|found| found.state.is_resident()) else {
+            return Ok(None);
+        };
+        match self.pin_found(stripe, found, kind) {
+            Ok(pinned) => {
+                self.passes_through(found.index, found.state.generation());
+                Ok(Some(pinned))
+            }
+            Err(Status::Miss) => Ok(None),
+            Err(status) => Err(status),
+        }
     }
 
     #[inline]
@@ -173,7 +219,7 @@ impl Engine<'_> {
 
     /// Lets a pin go, and the block with it if it was removed in the meantime. False if the pin is gone already.
     #[inline]
-    fn unpin(&self, pin: PinRef, index: u32) -> bool {
+    pub(super) fn unpin(&self, pin: PinRef, index: u32) -> bool {
         if !self.pins.release(pin, index) {
             return false;
         }
@@ -303,6 +349,9 @@ impl Engine<'_> {
         let stripe = self.stripe();
         let kind = self.view_kind();
         let count = keys.len().min(views.len());
+        if self.lower.is_some() {
+            return self.acquire_prefix_below(stripe, &keys[..count], views, kind);
+        }
         let mut acquired = 0;
         let mut places = views[..count].iter_mut();
         self.index.find_each(&keys[..count], |found| {
@@ -319,6 +368,87 @@ impl Engine<'_> {
             self.counters.add(stripe, Counter::AcquireMisses, 1);
         }
         acquired
+    }
+
+    /// How many blocks are asked for ahead: no more than a part of the slots, or one would displace the other.
+    pub(super) fn ahead(&self) -> usize {
+        AHEAD.min(self.plan.slots_count() / 4).max(1) as usize
+    }
+
+    /// As [`Engine::acquire_prefix_raw`] where blocks may have to be copied up: those that come next are asked for
+    /// ahead.
+    fn acquire_prefix_below(&self, stripe: usize, keys: &[Key], views: &mut [RawView], kind: PinKind) -> u64 {
+        let mut acquired = 0;
+        let mut asked = 0;
+        for (at, (key, view)) in keys.iter().zip(views).enumerate() {
+            while asked < keys.len().min(at + self.ahead()) && self.ask(&keys[asked], None).is_ok() {
+                asked += 1;
+            }
+            let Ok((pin, found)) = self.pin(stripe, key, kind) else {
+                break;
+            };
+            *view = self.view(pin, found);
+            acquired += 1;
+        }
+        self.counters.add(stripe, Counter::Acquires, acquired);
+        if acquired < keys.len() as u64 {
+            self.counters.add(stripe, Counter::AcquireMisses, 1);
+        }
+        acquired
+    }
+
+    /// As [`Engine::acquire_raw`], and a block that is below is lent while it is still on its way up: how much of it is
+    /// there says [`Engine::view_ready`].
+    ///
+    /// # Errors
+    /// As [`Engine::acquire_raw`].
+    pub fn acquire_partial_raw(&self, key: &Key) -> Result<RawView, Status> {
+        let (stripe, kind) = (self.stripe(), self.view_kind());
+        let refused = |status| self.refused(stripe, status, Counter::AcquireMisses);
+        loop {
+            self.ask(key, Some(self.write_wait_ns())).map_err(refused)?;
+            let Some(found) = self.index.find(key) else { continue };
+            let pin = self
+                .pins
+                .claim(stripe, found.index, kind)
+                .ok_or(Status::Again)
+                .map_err(refused)?;
+            let now = self.entries[found.index as usize].state_ordered();
+            // It may have arrived since; with a slot of its own and pinned it stays.
+            if now.generation() == found.state.generation() && matches!(now.phase(), Phase::Raising | Phase::Resident) {
+                self.entries[found.index as usize].touch(self.stamp_hit());
+                self.counters.add(stripe, Counter::Acquires, 1);
+                self.pump();
+                return Ok(self.view(pin, found));
+            }
+            self.unpin(pin, found.index);
+        }
+    }
+
+    /// How many bytes of a view's block, from the first, are there and verified: all of them, or with
+    /// [`Status::Pending`] those that have arrived so far. Does not wait; in tick mode it moves the file tiers on.
+    ///
+    /// # Errors
+    /// [`Status::Pending`] and the bytes; [`Status::Miss`] if the block could not be read or verified, or was removed
+    /// before it had arrived, and what is in the view is worth nothing; [`Status::Stale`] if the view is none.
+    pub fn view_ready(&self, view: &RawView) -> Result<u64, (Status, u64)> {
+        let stale = (Status::Stale, 0);
+        let entry = self.entries.get(view.block.index as usize).ok_or(stale)?;
+        if self.config.workers_count == 0 && entry.state().phase() == Phase::Raising {
+            self.pump();
+        }
+        let state = entry.state();
+        if state.generation() != view.block.generation || !self.pins.holds(view.pin, view.block.index) {
+            return Err(stale);
+        }
+        let (ready, bytes) = (u64::from(entry.ready()), u64::from(entry.bytes()));
+        match state.phase() {
+            Phase::Raising => Err((Status::Pending, ready)),
+            _ if ready == bytes => Ok(bytes),
+            // Removed by somebody while it is still arriving.
+            Phase::Removed if self.is_held(view.block.index, view.block.generation) => Err((Status::Pending, ready)),
+            _ => Err((Status::Miss, 0)),
+        }
     }
 
     /// Lets a view go. Its bytes must not be read any more.

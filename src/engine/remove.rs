@@ -2,12 +2,13 @@
 
 use super::Engine;
 use crate::block::BlockRef;
-use crate::block::entry::Phase;
+use crate::block::entry::{NO_SLOT, Phase};
 use crate::block::facts::Retention;
 use crate::error::Status;
 use crate::key::Key;
 use crate::limits;
 use crate::metrics::{Counter, EventKind, Operation};
+use crate::sync::atomic::Ordering;
 use crate::units::{SlotIndex, Tier};
 
 impl Engine<'_> {
@@ -74,15 +75,19 @@ impl Engine<'_> {
                 return false;
             }
             match state.phase() {
-                Phase::Resident if entry.claim(generation, Phase::Resident) => {
+                phase @ (Phase::Resident | Phase::Below | Phase::Raising) if entry.claim(generation, phase) => {
+                    if phase != Phase::Resident {
+                        self.counters.add(self.stripe(), Counter::RemovesBelow, 1);
+                    }
                     self.announce_gone(index, generation, Counter::Removes);
+                    self.lower_bury(index, generation);
                     entry.remove(generation, Phase::Claimed);
-                    self.reclaim(index, generation);
+                    self.let_go(index, generation);
                     return true;
                 }
                 // The evictor does the rest.
                 Phase::Condemned if entry.doom(generation) => return true,
-                Phase::Resident | Phase::Condemned => {}
+                Phase::Resident | Phase::Below | Phase::Raising | Phase::Condemned => {}
                 _ => return false,
             }
         }
@@ -104,12 +109,21 @@ impl Engine<'_> {
         }
     }
 
+    /// Frees a removed block's place, or leaves that to the pump of the file tiers where one of them has the block.
+    pub(super) fn let_go(&self, index: u32, generation: u32) {
+        if !self.lower_frees(index, generation) {
+            self.reclaim(index, generation);
+        }
+    }
+
     /// Frees a removed block's place if nobody holds it. The remover and everybody who lets a pin on it go call this;
     /// whoever comes last finds no pin, and one of those who do wins the exchange.
     pub(super) fn reclaim(&self, index: u32, generation: u32) {
         let entry = &self.entries[index as usize];
-        if self.pins.pinned(&[index]) == 0 && entry.free(generation, Phase::Removed) {
-            self.counters.add(self.stripe(), Counter::Frees, 1);
+        if self.pins.pinned(&[index]) == 0
+            && !self.lower_holds(index, generation)
+            && entry.free(generation, Phase::Removed)
+        {
             self.recycle(index);
         }
     }
@@ -121,6 +135,13 @@ impl Engine<'_> {
         }
         let entry = &self.entries[index as usize];
         let slot = SlotIndex(entry.slot());
+        if slot.0 == NO_SLOT {
+            // Relaxed: a count.
+            self.control.below_count.fetch_sub(1, Ordering::Relaxed);
+            self.index.vacate(&entry.key(), index);
+            return;
+        }
+        self.counters.add(self.stripe(), Counter::Frees, 1);
         // The entry first, so that whoever gets the slot finds an entry for it.
         self.index.vacate(&entry.key(), index);
         self.cpu.give(slot);

@@ -28,7 +28,11 @@ impl Engine<'_> {
         }
         self.counters.add(self.stripe(), Counter::Ticks, 1);
         let done = self.drive_lanes(notify);
-        done + u64::from(self.policy_tick()) + self.expire_pins() + self.expire_reservations() + self.prefault()
+        done + self.pump()
+            + u64::from(self.policy_tick())
+            + self.expire_pins()
+            + self.expire_reservations()
+            + self.prefault()
     }
 
     /// Takes back views that are older than the configuration allows.

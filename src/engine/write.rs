@@ -11,6 +11,7 @@ use core::ops::{Deref, DerefMut};
 use super::Engine;
 use crate::block::entry::Phase;
 use crate::block::{BlockRef, PutInfo};
+use crate::config::WritePolicy;
 use crate::copy::Temperature;
 use crate::error::Status;
 use crate::index::Found;
@@ -110,7 +111,9 @@ impl Engine<'_> {
         if let Some(status) = self.index.occupied(key) {
             return Err(self.not_stored(stripe, status));
         }
-        let slot = self.take_slot().map_err(|status| self.not_stored(stripe, status))?;
+        let slot = self
+            .take_slot(Some(self.write_wait_ns()))
+            .map_err(|status| self.not_stored(stripe, status))?;
         let parent_depth = info
             .parent
             .and_then(|parent| self.index.find(&parent))
@@ -175,18 +178,6 @@ impl Engine<'_> {
         status
     }
 
-    /// A free slot, evicting as long as there is none. Whoever has a slot finds an entry: there are more of those.
-    fn take_slot(&self) -> Result<SlotIndex, Status> {
-        // An eviction frees a slot that another thread may take first; who loses that often is told to come again.
-        for _ in 0..64 {
-            if let Some(slot) = self.cpu.take() {
-                return Ok(slot);
-            }
-            self.evict()?;
-        }
-        self.cpu.take().ok_or(Status::Again)
-    }
-
     /// Makes a reserved block readable with its first `bytes` bytes; 0 means all that were reserved.
     ///
     /// # Errors
@@ -214,6 +205,9 @@ impl Engine<'_> {
         self.event(EventKind::Stored, entry.key(), reservation.block, Tier::Cpu);
         entry.publish(generation, bytes, stamp);
         self.inbox.put(index);
+        if self.config.write_policy == WritePolicy::Through {
+            self.lower_write(index);
+        }
         if stamp.is_multiple_of(INFORM_INTERVAL) {
             // So that the news never pile up for the first eviction.
             self.policy_tick();

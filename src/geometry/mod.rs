@@ -2,9 +2,11 @@
 
 use core::ops::Range;
 
+mod digest;
 mod dtype;
 
 use crate::error::{ConfigError, Status};
+pub use digest::digest;
 pub use dtype::Dtype;
 
 /// The largest block that a geometry may describe: 1 GiB.

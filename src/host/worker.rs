@@ -8,11 +8,15 @@ use std::thread;
 use std::time::Duration;
 use std::vec::Vec;
 
-use super::Shared;
+use super::{IO_WAIT, Shared, nanoseconds, now_ns};
 use crate::error::{ConfigError, Status};
 
 /// How long an idle worker sleeps before it looks after what no submission wakes it for: expiries, prefaulting.
 const IDLE: Duration = Duration::from_millis(10);
+/// A wait for a device that is shorter than this many nanoseconds, and brings nothing, was none.
+const WAIT_NS_MIN: u64 = 20_000;
+/// How long a worker stays away then.
+const PAUSE: Duration = Duration::from_micros(100);
 
 /// The worker threads; none in tick mode.
 pub(super) struct Workers {
@@ -92,15 +96,31 @@ impl Workers {
 }
 
 fn run(shared: &Shared) {
+    let mut rounds_idle = 0;
     // Relaxed: the unpark that follows the store orders it.
     while !shared.stop.load(Ordering::Relaxed) {
         if shared.tick(0) != 0 {
+            rounds_idle = 0;
+            continue;
+        }
+        // One worker waits for the devices, and moves on what they have done; where there are more, the others wait for
+        // submissions meanwhile. Relaxed: two that wait at once only tell each other nothing.
+        if shared.engine.io_under_way() && !shared.io_waiting.swap(true, Ordering::Relaxed) {
+            let began_ns = now_ns();
+            shared.engine.io_wait(nanoseconds(IO_WAIT));
+            shared.io_waiting.store(false, Ordering::Relaxed);
+            rounds_idle += 1;
+            if rounds_idle > 1 && now_ns() - began_ns < WAIT_NS_MIN {
+                // What is under way is in the hands of another thread, not of a device: let it come to its turn.
+                thread::park_timeout(PAUSE);
+            }
             continue;
         }
         // SeqCst, with the fence: partner is the fence in `wake`.
         shared.workers_asleep.fetch_add(1, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        if !shared.engine.lanes_waiting() && !shared.stop.load(Ordering::Relaxed) {
+        let work = shared.engine.lanes_waiting() || (shared.engine.io_under_way() && !shared.io_waiting());
+        if !work && !shared.stop.load(Ordering::Relaxed) {
             thread::park_timeout(IDLE);
         }
         shared.workers_asleep.fetch_sub(1, Ordering::Relaxed);

@@ -164,7 +164,7 @@ impl<'m> Index<'m> {
         }
     }
 
-    /// The readable block under the key.
+    /// The block under the key, in memory or below.
     #[inline]
     pub(crate) fn find(&self, key: &Key) -> Option<Found> {
         let home = self.home(key);
@@ -207,7 +207,7 @@ impl<'m> Index<'m> {
     #[inline]
     fn check(&self, key: &Key, home: Home, candidate: u32) -> Option<Found> {
         let index = candidate.checked_sub(1)?;
-        match self.entries[index as usize].resident_as(&key.words()) {
+        match self.entries[index as usize].known_as(&key.words()) {
             Some(state) => Some(Found { index, state }),
             None => self.find_beyond(key, home),
         }
@@ -219,7 +219,7 @@ impl<'m> Index<'m> {
     fn find_beyond(&self, key: &Key, home: Home) -> Option<Found> {
         let words = key.words();
         self.search(home, |index| {
-            let state = self.entries[index as usize].resident_as(&words)?;
+            let state = self.entries[index as usize].known_as(&words)?;
             Some(Found { index, state })
         })
     }
@@ -293,6 +293,18 @@ impl<'m> Index<'m> {
         })
     }
 
+    /// Whether an entry other than `except` had the key, was removed, and is as `ask` says.
+    pub(crate) fn any_removed(&self, key: &Key, except: u32, mut ask: impl FnMut(u32, State) -> bool) -> bool {
+        let words = key.words();
+        let found = self.search(self.home(key), |index| {
+            let entry = &self.entries[index as usize];
+            let state = entry.state();
+            let removed = index != except && state.phase() == Phase::Removed && entry.key_is(&words);
+            (removed && ask(index, state)).then_some(())
+        });
+        found.is_some()
+    }
+
     /// What stands in the way of inserting the key: [`Status::Exists`], or [`Status::Pending`] if it is on its way in
     /// or perhaps out.
     pub(crate) fn occupied(&self, key: &Key) -> Option<Status> {
@@ -314,7 +326,7 @@ impl<'m> Index<'m> {
             };
             match state.phase() {
                 _ if !same_key => None,
-                Phase::Resident => Some(Status::Exists),
+                Phase::Resident | Phase::Below | Phase::Raising => Some(Status::Exists),
                 Phase::Reserved | Phase::Claimed | Phase::Condemned | Phase::Doomed => Some(Status::Pending),
                 Phase::Removed | Phase::Free => None,
             }

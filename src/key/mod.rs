@@ -49,7 +49,7 @@ const PI: [u64; 6] = [
 /// The name of a block: 32 opaque bytes, compared whole. `kvc_key_t` in C.
 ///
 /// Any 32 bytes are a valid key, all zeros too.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(C)]
 pub struct Key {
     /// The bytes, in the order in which they are stored and hashed.

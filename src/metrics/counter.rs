@@ -61,6 +61,32 @@ counters! {
     OperationsSubmitted, "operations_submitted", "Operations taken from a lane.";
     OperationsCompleted, "operations_completed", "Operations completed on a lane.";
     OperationsCancelled, "operations_cancelled", "Operations cancelled before they began.";
+    RemovesBelow, "removes_below", "Blocks removed by the caller that were not in memory.";
+    Raises, "raises", "Blocks of which copying up from a file tier into memory was begun.";
+    RaiseFailures, "raise_failures", "Blocks that no file tier could give back: failed reading or verification.";
+    NvmeHits, "nvme_hits", "Blocks copied up from the NVMe tier.";
+    NvmeWrites, "nvme_writes", "Blocks written to the NVMe tier.";
+    NvmeWriteBytes, "nvme_write_bytes", "Bytes of the blocks written to the NVMe tier.";
+    NvmeFileBytes, "nvme_file_bytes", "Bytes written to the NVMe tier's file, headers and padding included.";
+    NvmeReadBytes, "nvme_read_bytes", "Bytes of the blocks read from the NVMe tier.";
+    NvmeReinserts, "nvme_reinserts", "Blocks written to the NVMe tier again because they were hit there.";
+    NvmeEvictions, "nvme_evictions", "Blocks that left the NVMe tier with their segment.";
+    DiskHits, "disk_hits", "Blocks copied up from the disk tier.";
+    DiskWrites, "disk_writes", "Blocks written to the disk tier.";
+    DiskWriteBytes, "disk_write_bytes", "Bytes of the blocks written to the disk tier.";
+    DiskFileBytes, "disk_file_bytes", "Bytes written to the disk tier's file, headers and padding included.";
+    DiskReadBytes, "disk_read_bytes", "Bytes of the blocks read from the disk tier.";
+    DiskReinserts, "disk_reinserts", "Blocks written to the disk tier again because they were hit there.";
+    DiskEvictions, "disk_evictions", "Blocks that left the disk tier with their segment.";
+    ChecksumFailures, "checksum_failures", "Blocks dropped because what a file held was not what was written.";
+    IoErrors, "io_errors", "Requests to a file tier's device that failed after their retries.";
+    IoRetries, "io_retries", "Requests to a file tier's device that were repeated.";
+    WritesSkipped, "writes_skipped", "Blocks that memory gave up before they could be written down.";
+    WritesRefused, "writes_refused", "Blocks that no file tier admitted: filter, endurance budget or no room.";
+    Prefetches, "prefetches", "Blocks whose copying up was begun ahead of use.";
+    Flushes, "flushes", "Calls of flush that made everything durable.";
+    BlocksRecovered, "blocks_recovered", "Blocks found in the files when the engine was opened.";
+    BlocksDamaged, "blocks_damaged", "Records and tables found damaged when the engine was opened.";
 }
 
 impl Counter {

@@ -64,16 +64,22 @@ pub enum EventKind {
     Moved = 4,
     /// A pin on the block was taken back after its time.
     PinExpired = 5,
+    /// What the tier's file held under this key was not what was written; the block was dropped.
+    Damaged = 6,
+    /// The tier went offline: its device fails or stalls. The key is zero.
+    Offline = 7,
 }
 
 impl EventKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [EventKind; 5] = [
+    pub const ALL: [EventKind; 7] = [
         EventKind::Stored,
         EventKind::Removed,
         EventKind::Evicted,
         EventKind::Moved,
         EventKind::PinExpired,
+        EventKind::Damaged,
+        EventKind::Offline,
     ];
 
     /// The number that crosses the C boundary; 0 is none.

@@ -200,7 +200,9 @@ mod model {
                     second.iter().for_each(|&index| give(&shared, index));
                 })
             };
-            take(&shared).iter().for_each(|&index| give(&shared, index));
+            let (first, second) = (take(&shared), take(&shared));
+            first.iter().for_each(|&index| give(&shared, index));
+            second.iter().for_each(|&index| give(&shared, index));
             other.join().unwrap();
         });
     }

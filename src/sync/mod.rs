@@ -5,6 +5,7 @@
 
 pub(crate) mod atomic;
 pub(crate) mod free_list;
+pub(crate) mod guarded;
 pub(crate) mod inbox;
 pub(crate) mod ring;
 pub(crate) mod thread;

@@ -64,6 +64,13 @@ impl<'m> Ring<'m> {
         self.ends.head.load(Ordering::Relaxed) == self.ends.tail.load(Ordering::Relaxed)
     }
 
+    /// How many are inside. Anybody may ask; the answer may be old.
+    pub(crate) fn len(&self) -> usize {
+        // Relaxed: a hint.
+        let head = self.ends.head.load(Ordering::Relaxed);
+        (self.ends.tail.load(Ordering::Relaxed).wrapping_sub(head) as usize).min(self.cells.len())
+    }
+
     /// The index that `pop` would give. The consumer only.
     pub(crate) fn peek(&self) -> Option<u32> {
         // Relaxed: the consumer's own.

@@ -17,7 +17,6 @@ pub(crate) struct TurnGuard<'t> {
 
 impl Turn {
     /// A free turn.
-    #[cfg(all(test, loom))]
     pub(crate) fn new() -> Self {
         Self {
             taken: AtomicU32::new(0),

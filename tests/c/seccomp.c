@@ -1,5 +1,6 @@
 /* After open the kernel itself refuses to give memory: whoever asks for an address range, for a file's growth, for a
- * thread or for a file is killed. The engine does all its work under that rule, in tick mode and in worker mode.
+ * thread or for a file is killed. The engine does all its work under that rule, in tick mode and in worker mode, in
+ * memory alone and with file tiers below it.
  *
  * First the rule is tried out: a child that breaks it has to die by SIGSYS, once for each system call. */
 #define _GNU_SOURCE
@@ -35,14 +36,29 @@ static const int forbidden[] = {
 #endif
 };
 
-/* Puts the rule on all threads of the process. */
-static int forbid(void) {
-    struct sock_filter filter[4 + COUNT(forbidden) + 2];
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
+
+/* Puts the rule on all threads of the process. With file tiers the disk tier may say of its own mapping what is to be
+ * read ahead and what is not needed any more, which gives nobody an address range; other advice stays forbidden. */
+static int forbid(int files) {
+    struct sock_filter filter[8 + COUNT(forbidden) + 2];
     size_t length = 0;
     filter[length++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch));
     filter[length++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, ARCHITECTURE, 1, 0);
     filter[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
     filter[length++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    if (files) {
+        uint8_t to_permission = (uint8_t)COUNT(forbidden);
+        filter[length++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 3);
+        filter[length++] =
+            (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2]));
+        filter[length++] =
+            (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MADV_POPULATE_READ, to_permission + 1, 0);
+        filter[length++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MADV_DONTNEED, to_permission,
+                                                        to_permission + 1);
+    }
     for (size_t i = 0; i < COUNT(forbidden); i++) {
         /* Jumps over the rest of the list and the permission, to the killing at the end. */
         uint8_t to_end = (uint8_t)(COUNT(forbidden) - i);
@@ -58,14 +74,14 @@ static int forbid(void) {
 }
 
 /* A child that does this one forbidden thing; it must not come back. */
-static void must_die(int number) {
+static void must_die(int number, int files) {
     fflush(NULL);
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
         struct rlimit no_core = {0, 0};
         setrlimit(RLIMIT_CORE, &no_core);
-        if (forbid() != 0)
+        if (forbid(files) != 0)
             _exit(2);
         syscall(number, 0, 0, 0, 0, 0, 0);
         _exit(0);
@@ -76,13 +92,15 @@ static void must_die(int number) {
 }
 
 /* The rule forbids no more than that. */
-static void must_live(void) {
+static void must_live(int files) {
     fflush(NULL);
     pid_t child = fork();
     CHECK(child >= 0);
     if (child == 0) {
-        if (forbid() != 0)
+        if (forbid(files) != 0)
             _exit(2);
+        if (files && syscall(SYS_madvise, 0, 0, MADV_DONTNEED) != 0)
+            _exit(3);
         _exit(getpid() == syscall(SYS_getpid) ? 0 : 1);
     }
     int state;
@@ -109,40 +127,82 @@ static void *run_and_stay(void *argument) {
 
 static mixed_t mixed[2];
 
-static int work(uint64_t workers_count) {
+static char folder[200], nvme_path[256], disk_path[256];
+
+/* File tiers in which the blocks of the mix are too many, so that segments are given up all the time. */
+static void add_files(kvc_config_t *config) {
+    config->nvme_path = nvme_path;
+    config->nvme_segment_bytes = 64 << 10;
+    config->nvme_bytes = (64 << 10) + 6 * config->nvme_segment_bytes;
+    config->nvme_depth = 8;
+    config->disk_path = disk_path;
+    config->disk_segment_bytes = 64 << 10;
+    config->disk_bytes = (64 << 10) + 6 * config->disk_segment_bytes;
+    config->disk_depth = 8;
+}
+
+static void check_files(kvc_engine_t *engine) {
+    uint64_t written;
+    OK(kvc_flush(engine, UINT64_MAX, &written));
+    for (uint32_t number = KVC_TIER_NVME; number <= KVC_TIER_DISK; number++) {
+        kvc_tier_t tier = KVC_TIER_INIT;
+        OK(kvc_tier_get(engine, number, &tier));
+        CHECK(tier.state == KVC_TIER_STATE_ONLINE && tier.bytes_written > 10 * tier.file_bytes);
+    }
+    kvc_stats_t stats = KVC_STATS_INIT;
+    OK(kvc_stats_get(engine, &stats));
+    CHECK(stats.nvme_hits > 100 && stats.disk_hits > 100 && stats.checksum_failures == 0);
+}
+
+static int work(uint64_t workers_count, int files) {
     kvc_config_t config = mixed_config(workers_count);
+    if (files)
+        add_files(&config);
     kvc_engine_t *engine = open_with(&config);
     pthread_t thread;
     CHECK(pthread_barrier_init(&barrier, NULL, 2) == 0);
     for (uint64_t i = 0; i < 2; i++)
-        mixed_prepare(&mixed[i], engine, 10 + i, 150000);
+        mixed_prepare(&mixed[i], engine, 10 + i, files ? 60000 : 150000);
     CHECK(pthread_create(&thread, NULL, run_and_stay, &mixed[1]) == 0);
-    CHECK(forbid() == 0);
+    CHECK(forbid(files) == 0);
     run(&mixed[0]);
     for (int i = 0; i < 2; i++)
         CHECK(mixed[i].hits_count > 1000 && mixed[i].evictions_seen > 1000 && mixed[i].completions_count > 1000);
+    if (files)
+        check_files(engine);
     OK(kvc_shutdown(engine));
     return 0;
 }
 
 int main(void) {
-    for (size_t i = 0; i < COUNT(forbidden); i++)
-        must_die(forbidden[i]);
-    must_live();
-    for (uint64_t workers_count = 0; workers_count < 2; workers_count++) {
+    for (int files = 0; files < 2; files++) {
+        for (size_t i = 0; i < COUNT(forbidden); i++)
+            must_die(forbidden[i], files);
+        must_live(files);
+    }
+    const char *where = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
+    snprintf(folder, sizeof folder, "%.160s/kvcache-seccomp-XXXXXX", where);
+    CHECK(mkdtemp(folder) != NULL);
+    snprintf(nvme_path, sizeof nvme_path, "%s/nvme", folder);
+    snprintf(disk_path, sizeof disk_path, "%s/disk", folder);
+    for (int mode = 0; mode < 4; mode++) {
         /* In a child, because the rule cannot be lifted again. */
         fflush(NULL);
         pid_t child = fork();
         CHECK(child >= 0);
         if (child == 0)
-            _exit(work(workers_count));
+            _exit(work((uint64_t)mode & 1, mode >> 1));
         int state;
         CHECK(waitpid(child, &state, 0) == child);
         if (WIFSIGNALED(state))
             fprintf(stderr, "killed by signal %d (%s)\n", WTERMSIG(state), strsignal(WTERMSIG(state)));
         CHECK(WIFEXITED(state) && WEXITSTATUS(state) == 0);
+        unlink(nvme_path);
+        unlink(disk_path);
     }
-    printf("seccomp: %zu forbidden system calls kill; 600000 operations in tick and worker mode made none of them\n",
+    CHECK(rmdir(folder) == 0);
+    printf("seccomp: %zu forbidden system calls kill; 840000 operations in tick and worker mode, with file tiers and "
+           "without, made none of them\n",
            COUNT(forbidden));
     return 0;
 }

@@ -15,6 +15,9 @@
 
 enum { BLOCK_BYTES = 256, SLOTS_COUNT = 64 };
 
+/* Bytes that structs had in the first version. */
+enum { CONFIG_BYTES_FIRST = 176, PLAN_BYTES_FIRST = 2696, STATS_BYTES_FIRST = 304 };
+
 static kvc_config_t config_small(void) {
     kvc_config_t config = KVC_CONFIG_INIT;
     config.block_bytes = BLOCK_BYTES;
@@ -81,7 +84,7 @@ static void growable_structs(void) {
     later.later[0] = (uint64_t)1 << 63;
     EXPECT(KVC_E_UNSUPPORTED, kvc_plan_compute(&later.config, &plan, NULL));
 
-    const uint64_t wrong[] = {0, 1, 7, 8, sizeof(kvc_config_t) - 8, sizeof(kvc_config_t) + 1, sizeof(kvc_config_t) + 4};
+    const uint64_t wrong[] = {0, 1, 7, 8, CONFIG_BYTES_FIRST - 8, sizeof(kvc_config_t) + 1, sizeof(kvc_config_t) + 4};
     for (size_t i = 0; i < COUNT(wrong); i++) {
         kvc_config_t config = config_small();
         kvc_engine_t *engine = NULL;
@@ -118,8 +121,9 @@ static void growable_structs(void) {
     kvc_geometry_t geometry = KVC_GEOMETRY_INIT;
     kvc_put_info_t info = KVC_PUT_INFO_INIT;
     kvc_error_t error = KVC_ERROR_INIT;
+    kvc_tier_t tier = KVC_TIER_INIT;
     uint64_t *sizes[] = {&stats.struct_size, &capacity.struct_size, &histogram.struct_size, &pin.struct_size,
-                         &geometry.struct_size, &info.struct_size, &error.struct_size};
+                         &geometry.struct_size, &info.struct_size, &error.struct_size, &tier.struct_size};
     for (size_t i = 0; i < COUNT(sizes); i++)
         *sizes[i] -= 4;
     uint64_t count;
@@ -131,6 +135,7 @@ static void growable_structs(void) {
     EXPECT(KVC_E_ARGUMENT, kvc_geometry_block_bytes(&geometry, &count));
     EXPECT(KVC_E_ARGUMENT, kvc_put(engine, &key, "x", 1, &info));
     EXPECT(KVC_E_ARGUMENT, kvc_plan_compute(&config, &plan, &error));
+    EXPECT(KVC_E_ARGUMENT, kvc_tier_get(engine, KVC_TIER_NVME, &tier));
     CHECK(!resident(engine, 1));
 
     struct {
@@ -143,6 +148,35 @@ static void growable_structs(void) {
     EXPECT(KVC_E_UNSUPPORTED, kvc_put(engine, &key, "x", 1, &info_later.info));
     info_later.later = 0;
     OK(kvc_put(engine, &key, "x", 1, &info_later.info));
+    OK(kvc_close(engine));
+}
+
+/* A program that was compiled against the first version: its structs are shorter, and what lies behind them is not the
+ * library's. */
+static void first_version(void) {
+    kvc_config_t config = config_small();
+    memset((char *)&config + CONFIG_BYTES_FIRST, 0x5a, sizeof config - CONFIG_BYTES_FIRST);
+    config.struct_size = CONFIG_BYTES_FIRST;
+    kvc_plan_t plan, whole = KVC_PLAN_INIT;
+    memset(&plan, 0x5a, sizeof plan);
+    plan.struct_size = PLAN_BYTES_FIRST;
+    OK(kvc_plan_compute(&config, &plan, NULL));
+    OK(kvc_plan_compute(&config, &whole, NULL));
+    CHECK(plan.file_bytes[0] == 0x5a5a5a5a5a5a5a5a && whole.file_bytes[KVC_TIER_NVME] == 0);
+    CHECK(memcmp((char *)&plan + 8, (char *)&whole + 8, PLAN_BYTES_FIRST - 8) == 0);
+    OK(kvc_config_init(&config));
+    CHECK(config.nvme_depth == 0x5a5a5a5a5a5a5a5a && config.pins_count == 4096);
+
+    kvc_config_t small = config_small();
+    memcpy((char *)&config + 8, (char *)&small + 8, CONFIG_BYTES_FIRST - 8);
+    kvc_engine_t *engine = open_with(&config);
+    put(engine, 1);
+    CHECK(resident(engine, 1));
+    kvc_stats_t stats;
+    memset(&stats, 0x5a, sizeof stats);
+    stats.struct_size = STATS_BYTES_FIRST;
+    OK(kvc_stats_get(engine, &stats));
+    CHECK(stats.commits == 1 && stats.raises == 0x5a5a5a5a5a5a5a5a);
     OK(kvc_close(engine));
 }
 
@@ -237,6 +271,26 @@ static void refusals(void) {
         {offsetof(kvc_config_t, latency_sample_count), 3, "latency_sample_count"},
         {offsetof(kvc_config_t, clock), 2, "clock"},
         {offsetof(kvc_config_t, geometries_count), 17, "geometries_count"},
+        {offsetof(kvc_config_t, nvme_bytes), UINT64_MAX, "nvme_bytes"},
+        {offsetof(kvc_config_t, nvme_segment_bytes), 1, "nvme_segment_bytes"},
+        {offsetof(kvc_config_t, nvme_blocks_count), UINT64_MAX, "nvme_blocks_count"},
+        {offsetof(kvc_config_t, nvme_depth), 3, "nvme_depth"},
+        {offsetof(kvc_config_t, nvme_admission), 4, "nvme_admission"},
+        {offsetof(kvc_config_t, nvme_promotion_hits), 256, "nvme_promotion_hits"},
+        {offsetof(kvc_config_t, nvme_stall_ms), UINT64_MAX, "nvme_stall_ms"},
+        {offsetof(kvc_config_t, disk_bytes), UINT64_MAX, "disk_bytes"},
+        {offsetof(kvc_config_t, disk_segment_bytes), 1, "disk_segment_bytes"},
+        {offsetof(kvc_config_t, disk_blocks_count), UINT64_MAX, "disk_blocks_count"},
+        {offsetof(kvc_config_t, disk_depth), 257, "disk_depth"},
+        {offsetof(kvc_config_t, disk_admission), 4, "disk_admission"},
+        {offsetof(kvc_config_t, disk_promotion_hits), 256, "disk_promotion_hits"},
+        {offsetof(kvc_config_t, disk_stall_ms), UINT64_MAX, "disk_stall_ms"},
+        {offsetof(kvc_config_t, write_policy), 3, "write_policy"},
+        {offsetof(kvc_config_t, damage), 3, "damage"},
+        {offsetof(kvc_config_t, io_engine), 4, "io_engine"},
+        {offsetof(kvc_config_t, file_overwrite), 2, "file_overwrite"},
+        {offsetof(kvc_config_t, slots_free_high_permille), 501, "slots_free_high_permille"},
+        {offsetof(kvc_config_t, write_wait_ms), UINT64_MAX - 1, "write_wait_ms"},
     };
     for (size_t i = 0; i < COUNT(fields); i++) {
         config = config_small();
@@ -247,6 +301,15 @@ static void refusals(void) {
     config.clock = KVC_CLOCK_TICKS;
     config.workers_count = 1;
     refused(KVC_E_CONFLICT, &config, "workers_count", 1);
+    config = config_small();
+    config.slots_free_low_permille = 41;
+    refused(KVC_E_CONFLICT, &config, "slots_free_low_permille", 41);
+    config = config_small();
+    config.nvme_path = "nowhere";
+    refused(KVC_E_CONFLICT, &config, "nvme_bytes", 0);
+    config = config_small();
+    config.disk_bytes = 1 << 30;
+    refused(KVC_E_CONFLICT, &config, "disk_path", 0);
     config = config_small();
     config.memory_bytes = 4096;
     refused(KVC_E_CONFLICT, &config, "memory_bytes", 4096);
@@ -284,6 +347,7 @@ static void handles(void) {
     kvc_capacity_t capacity = KVC_CAPACITY_INIT;
     kvc_histogram_t histogram = KVC_HISTOGRAM_INIT;
     kvc_pin_info_t pin = KVC_PIN_INFO_INIT;
+    kvc_tier_t file_tier = KVC_TIER_INIT;
     kvc_done_t done;
     kvc_op_t op = {0};
     kvc_event_t event;
@@ -331,12 +395,17 @@ static void handles(void) {
         EXPECT(status, kvc_metrics_write(handle, text, sizeof text, &count));
         EXPECT(status, kvc_events_read(handle, &sequence, &event, 1, &count, &lost));
         EXPECT(status, kvc_pins_get(handle, &pin, 1, &count));
+        EXPECT(status, kvc_prefetch(handle, &key, 1, 0, &count));
+        EXPECT(status, kvc_flush(handle, 0, &count));
+        EXPECT(status, kvc_view_ready(handle, &view, &count));
+        EXPECT(status, kvc_tier_get(handle, KVC_TIER_NVME, &file_tier));
     }
 }
 
 /* NULL for each pointer in turn; and with a count of 0 an array may be NULL. */
 static void nulls(void) {
     kvc_engine_t *engine = open_small();
+    kvc_view_t zeros = {0};
     kvc_key_t key = key_of(1);
     kvc_lane_t lane;
     kvc_view_t view;
@@ -401,6 +470,12 @@ static void nulls(void) {
     EXPECT(KVC_E_NULL, kvc_events_read(engine, &sequence, &event, 1, &count, NULL));
     EXPECT(KVC_E_NULL, kvc_pins_get(engine, NULL, 1, &count));
     EXPECT(KVC_E_NULL, kvc_pins_get(engine, &pin, 1, NULL));
+    EXPECT(KVC_E_NULL, kvc_prefetch(engine, NULL, 1, 0, &count));
+    EXPECT(KVC_E_NULL, kvc_prefetch(engine, &key, 1, 0, NULL));
+    EXPECT(KVC_E_NULL, kvc_flush(engine, 0, NULL));
+    EXPECT(KVC_E_NULL, kvc_view_ready(engine, NULL, &count));
+    EXPECT(KVC_E_NULL, kvc_view_ready(engine, &zeros, NULL));
+    EXPECT(KVC_E_NULL, kvc_tier_get(engine, KVC_TIER_NVME, NULL));
     CHECK(count == 7);
 
     OK(kvc_match(engine, NULL, 0, 0, &count));
@@ -429,7 +504,7 @@ static void nulls(void) {
     EXPECT(KVC_E_UNSUPPORTED, kvc_match(engine, &key, 1, 2, &count));
     EXPECT(KVC_E_UNSUPPORTED, kvc_get(engine, &key, text, sizeof text, 4, &count));
     EXPECT(KVC_E_ARGUMENT, kvc_get(engine, &key, text, sizeof text, KVC_COPY_HOT | KVC_COPY_COLD, &count));
-    EXPECT(KVC_E_UNSUPPORTED, kvc_acquire(engine, &key, 1, &view));
+    EXPECT(KVC_E_UNSUPPORTED, kvc_acquire(engine, &key, KVC_ACQUIRE_PARTIAL << 1, &view));
     EXPECT(KVC_E_UNSUPPORTED, kvc_acquire_many(engine, &key, 1, 1, &view, &count));
     EXPECT(KVC_E_UNSUPPORTED, kvc_retain(engine, &key, 1, 0, 0, 2, &count));
     OK(kvc_lane_close(engine, lane));
@@ -769,6 +844,34 @@ static void acquire_and_release(void) {
     CHECK(block_is(3, buffer, BLOCK_BYTES));
     OK(kvc_release_many(engine, held, held_count, &removed));
     CHECK(removed == held_count);
+    OK(kvc_close(engine));
+}
+
+/* What file tiers would do, where there is none. */
+static void without_files(void) {
+    kvc_engine_t *engine = open_small();
+    kvc_key_t key = key_of(1), missing = key_of(2);
+    kvc_view_t view;
+    kvc_tier_t tier = KVC_TIER_INIT;
+    uint64_t count = 7;
+    put(engine, 1);
+    EXPECT(KVC_E_UNSUPPORTED, kvc_flush(engine, UINT64_MAX, &count));
+    EXPECT(KVC_E_NO_DEVICE, kvc_tier_get(engine, KVC_TIER_DISK, &tier));
+    EXPECT(KVC_E_UNSUPPORTED, kvc_prefetch(engine, &key, 1, 1, &count));
+    CHECK(count == 7);
+    OK(kvc_prefetch(engine, &key, 1, 0, &count));
+    CHECK(count == 0);
+
+    EXPECT(KVC_MISS, kvc_acquire(engine, &missing, KVC_ACQUIRE_PARTIAL, &view));
+    EXPECT(KVC_E_UNSUPPORTED, kvc_acquire(engine, &key, KVC_ACQUIRE_PARTIAL << 1, &view));
+    OK(kvc_acquire(engine, &key, KVC_ACQUIRE_PARTIAL, &view));
+    OK(kvc_view_ready(engine, &view, &count));
+    CHECK(count == BLOCK_BYTES && block_is(1, view.data, BLOCK_BYTES));
+    /* Held, it is there even when it was removed. */
+    OK(kvc_remove(engine, &key, 1, &count));
+    OK(kvc_view_ready(engine, &view, &count));
+    OK(kvc_release(engine, &view));
+    EXPECT(KVC_E_STALE, kvc_view_ready(engine, &view, &count));
     OK(kvc_close(engine));
 }
 
@@ -1687,6 +1790,7 @@ int main(int arguments_count, char **arguments) {
     } parts[] = {
         {"versions", versions},
         {"growable_structs", growable_structs},
+        {"first_version", first_version},
         {"plan", plan},
         {"refusals", refusals},
         {"handles", handles},
@@ -1698,6 +1802,7 @@ int main(int arguments_count, char **arguments) {
         {"put_and_get", put_and_get},
         {"reserve_and_commit", reserve_and_commit},
         {"acquire_and_release", acquire_and_release},
+        {"without_files", without_files},
         {"everything_pinned", everything_pinned},
         {"batches", batches},
         {"keeping", keeping},

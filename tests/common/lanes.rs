@@ -204,6 +204,9 @@ impl Run<'_> {
         let run = submitted.run;
         let (status, result) = match submitted.opcode {
             _ if submitted.state == State::Cancelled => (Status::Cancelled, 0),
+            // Without a file tier there is nothing to begin, and nothing to be made durable.
+            Opcode::Prefetch => (Status::Ok, 0),
+            Opcode::Flush => (Status::Unsupported, 0),
             Opcode::Match => (Status::Ok, self.model.match_prefix(run, false)),
             Opcode::Remove => (Status::Ok, self.model.remove(run)),
             Opcode::Touch => (Status::Ok, self.model.touch(run)),

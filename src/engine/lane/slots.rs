@@ -7,6 +7,10 @@
 //!                        │ cancel                              │  │ poll               │ next_completion,
 //!                        └──────────▶ Cancelled ───────────────┘  └──────▶ Taken ──────┘ pass_over_taken
 //! ```
+//! An operation that has to wait for a file tier goes round: Running ─▶ Waiting ─▶ Running, until it is done; while it
+//! waits it can be cancelled like one that is queued, and its place is in the waiting ring, which is the driver's
+//! alone.
+//!
 //! A ticket's place is in the submission ring while it is queued or cancelled, and in the completion ring from just
 //! before it is done until it is freed. Only cancelling meets the driver at the same step, and there the exchange
 //! decides.
@@ -36,6 +40,7 @@ pub(crate) struct LaneHead {
     pub(super) drive: CachePadded<Turn>,
     pub(super) submitted: RingEnds,
     pub(super) completed: RingEnds,
+    pub(super) waiting: RingEnds,
     pub(super) tickets_free: CachePadded<FreeListHead>,
 }
 
@@ -64,6 +69,8 @@ enum Phase {
     Done = 4,
     /// Done, and its completion was handed out ahead of its turn.
     Taken = 5,
+    /// Begun, and waiting for a file tier.
+    Waiting = 6,
 }
 
 /// Places of the fields in a ticket's words.
@@ -80,6 +87,8 @@ pub(super) mod word {
     pub(in crate::engine::lane) const PARENT: usize = 16;
     pub(in crate::engine::lane) const TOUCH: usize = 20;
     pub(in crate::engine::lane) const TEMPERATURE: usize = 21;
+    /// What an operation that waits has done so far: six words, zero at first.
+    pub(in crate::engine::lane) const PROGRESS: usize = 22;
 }
 
 impl Ticket {
@@ -114,12 +123,13 @@ impl Ticket {
         self.words[at].load(Ordering::Relaxed)
     }
 
-    fn put(&self, at: usize, value: u64) {
+    pub(super) fn put(&self, at: usize, value: u64) {
         self.words[at].store(value, Ordering::Relaxed);
     }
 
     fn write(&self, submission: &Submission) {
         let info = &submission.info;
+        (0..6).for_each(|at| self.put(word::PROGRESS + at, 0));
         self.put(word::OPCODE, submission.opcode as u64);
         self.put(word::TOUCH, u64::from(submission.touch));
         self.put(word::TEMPERATURE, submission.temperature as u64);
@@ -195,6 +205,7 @@ pub(super) struct Lane<'m> {
     pub(super) head: &'m LaneHead,
     pub(super) submitted: Ring<'m>,
     pub(super) completed: Ring<'m>,
+    pub(super) waiting: Ring<'m>,
     pub(super) free: FreeList<'m>,
     pub(super) tickets: &'m [Ticket],
 }
@@ -279,18 +290,52 @@ impl Lane<'_> {
         Some(TicketRef { index, generation })
     }
 
-    /// Has the oldest queued operation done by `execute`, unless it was cancelled; false if there is none. `count` is
+    /// Has the oldest queued operation done by `execute`, unless it was cancelled; false if there is none. Where
+    /// `execute` answers nothing the operation waits. `count` is
     /// called before the completion can be seen, so that whoever reaps it finds it counted. The driver's.
-    pub(super) fn drive_one(&self, execute: impl FnOnce(&Ticket) -> (Status, u64), count: impl FnOnce()) -> bool {
+    pub(super) fn drive_one(
+        &self,
+        execute: impl FnOnce(&Ticket) -> Option<(Status, u64)>,
+        count: impl FnOnce(),
+    ) -> bool {
         let Some(place) = self.submitted.pop() else {
             return false;
         };
+        self.run(place, Phase::Queued, execute, count);
+        true
+    }
+
+    /// Has the operation done that has been waiting longest, if it can be done now, else it waits on. True if it is
+    /// complete. To be called as often as there are operations waiting. The driver's.
+    pub(super) fn drive_waiting(
+        &self,
+        execute: impl FnOnce(&Ticket) -> Option<(Status, u64)>,
+        count: impl FnOnce(),
+    ) -> bool {
+        let place = self.waiting.pop();
+        place.is_some_and(|place| self.run(place, Phase::Waiting, execute, count))
+    }
+
+    fn run(
+        &self,
+        place: u32,
+        from: Phase,
+        execute: impl FnOnce(&Ticket) -> Option<(Status, u64)>,
+        count: impl FnOnce(),
+    ) -> bool {
         let ticket = &self.tickets[place as usize];
         let generation = (ticket.state() >> 32) as u32;
-        let (status, result) = if ticket.step(generation, Phase::Queued, Phase::Running) {
+        let outcome = if ticket.step(generation, from, Phase::Running) {
             execute(ticket)
         } else {
-            (Status::Cancelled, 0)
+            Some((Status::Cancelled, 0))
+        };
+        let Some((status, result)) = outcome else {
+            // In the ring before it waits: who cancels it then finds it there again.
+            let pushed = self.waiting.push(place);
+            debug_assert!(pushed);
+            ticket.set(generation, Phase::Waiting);
+            return false;
         };
         ticket.put(word::STATUS, status.code() as u64);
         ticket.put(word::RESULT, result);
@@ -319,10 +364,13 @@ impl Lane<'_> {
         Ok(completion)
     }
 
-    /// Calls an operation back that has not begun. The owner's.
+    /// Calls an operation back that has not begun, or that waits. The owner's.
     pub(super) fn cancel(&self, reference: TicketRef) -> Result<(), Status> {
         let ticket = self.ticket(reference)?;
-        if ticket.step(reference.generation, Phase::Queued, Phase::Cancelled) {
+        if [Phase::Queued, Phase::Waiting]
+            .into_iter()
+            .any(|from| ticket.step(reference.generation, from, Phase::Cancelled))
+        {
             return Ok(());
         }
         let state = ticket.state();

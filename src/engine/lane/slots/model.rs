@@ -26,9 +26,10 @@ impl Shared {
                 drive: CachePadded::new(Turn::new()),
                 submitted: RingEnds::new(),
                 completed: RingEnds::new(),
+                waiting: RingEnds::new(),
                 tickets_free: CachePadded::new(FreeListHead::new()),
             },
-            rings: words(3 * DEPTH),
+            rings: words(4 * DEPTH),
             tickets: (0..DEPTH)
                 .map(|_| Ticket {
                     state: AtomicU64::new(0),
@@ -44,7 +45,8 @@ impl Shared {
             head: &self.head,
             submitted: Ring::new(&self.head.submitted, &self.rings[..DEPTH]),
             completed: Ring::new(&self.head.completed, &self.rings[DEPTH..2 * DEPTH]),
-            free: FreeList::new(&self.head.tickets_free, &self.rings[2 * DEPTH..]),
+            waiting: Ring::new(&self.head.waiting, &self.rings[2 * DEPTH..3 * DEPTH]),
+            free: FreeList::new(&self.head.tickets_free, &self.rings[3 * DEPTH..]),
             tickets: &self.tickets,
         }
     }
@@ -74,9 +76,32 @@ impl Shared {
                 "a ticket that is half written"
             );
             self.done[user_data as usize].fetch_add(1, Ordering::Relaxed);
-            (Status::Ok, user_data + 1000)
+            Some((Status::Ok, user_data + 1000))
         };
         self.lane().drive_one(execute, || {})
+    }
+
+    /// As `drive`, for an operation that has to wait before it can be done.
+    fn drive_waits(&self) -> bool {
+        let execute = |ticket: &Ticket| {
+            assert_eq!(ticket.get(word::PROGRESS), 0, "begun before it was submitted");
+            ticket.put(word::PROGRESS, 7);
+            None
+        };
+        self.lane().drive_one(execute, || {})
+    }
+
+    /// What a driver does with the operation that has been waiting longest; true if it is complete.
+    fn drive_waiting(&self, ready: bool) -> bool {
+        let execute = |ticket: &Ticket| {
+            assert_eq!(ticket.get(word::PROGRESS), 7, "what it had done so far is forgotten");
+            let user_data = ticket.get(word::USER_DATA);
+            ready.then(|| {
+                self.done[user_data as usize].fetch_add(1, Ordering::Relaxed);
+                (Status::Ok, user_data + 1000)
+            })
+        };
+        self.lane().drive_waiting(execute, || {})
     }
 
     /// A completion is whole, and its operation was done exactly if it was not cancelled.
@@ -138,29 +163,90 @@ fn an_operation_is_cancelled_or_done_and_never_both() {
     });
 }
 
-/// Polling beside the driver, ahead of turn: what was polled is not reaped again, and a lane whose completions were all
-/// fetched has no ticket in use.
+/// Polling beside the driver until it is done: what was polled is not reaped again, and at once no ticket is in use,
+/// even where the driver is still in its call.
 #[test]
 fn what_was_polled_is_gone_at_once() {
     loom::model(|| {
         let shared = Shared::new();
         let first = shared.submit(0);
         let driver = driver(&shared);
-        match shared.lane().poll(first) {
-            Ok(completion) => {
-                shared.check(&completion, false);
-                assert!(shared.lane().is_unused(), "fetched, and still in use");
-                // The place is used again while the driver may still be in its call.
-                assert_ne!(shared.submit(1), first);
+        let completion = loop {
+            match shared.lane().poll(first) {
+                Ok(completion) => break completion,
+                Err(status) => assert_eq!(status, Status::Pending),
             }
-            Err(status) => assert_eq!(status, Status::Pending),
-        }
+            thread::yield_now();
+        };
+        shared.check(&completion, false);
+        assert!(shared.lane().is_unused(), "fetched, and still in use");
+        assert_ne!(shared.submit(1), first);
         driver.join().unwrap();
         while shared.drive() {}
-        while let Some(completion) = shared.lane().next_completion() {
-            shared.check(&completion, false);
-        }
+        let second = shared.lane().next_completion().expect("it is complete");
+        shared.check(&second, false);
+        assert_eq!(second.user_data, 1);
         assert_eq!(shared.lane().poll(first), Err(Status::Stale));
         assert!(shared.lane().is_unused());
+    });
+}
+
+/// Cancelling beside a driver whose operation waits, looks again, waits on and is done: it is called off and not done
+/// again, or it is too late and it is done; its place leaves the waiting ring, and it completes once.
+#[test]
+fn an_operation_that_waits_is_cancelled_or_done() {
+    loom::model(|| {
+        let shared = Shared::new();
+        let ticket = shared.submit(0);
+        let driver = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                assert!(shared.drive_waits());
+                let mut complete = 0;
+                for ready in [false, true, true] {
+                    for _ in 0..shared.lane().waiting.len() {
+                        complete += u32::from(shared.drive_waiting(ready));
+                    }
+                }
+                complete
+            })
+        };
+        let cancelled = shared.lane().cancel(ticket);
+        let complete = driver.join().unwrap();
+        assert!(shared.lane().waiting.is_empty(), "it waits for ever");
+        // Cancelled before the driver came, it is complete without ever having waited.
+        assert!(complete == 1 || complete == 0 && cancelled.is_ok());
+        let completion = shared.lane().next_completion().expect("it is complete in any case");
+        shared.check(&completion, cancelled.is_ok());
+        assert!(shared.lane().next_completion().is_none(), "it completes twice");
+        assert!(shared.lane().is_unused());
+    });
+}
+
+/// Two operations take turns in the waiting ring while their owner polls for the one and cancels the other.
+#[test]
+fn those_that_wait_do_not_take_each_others_place() {
+    loom::model(|| {
+        let shared = Shared::new();
+        let tickets = [shared.submit(0), shared.submit(1)];
+        assert!(shared.drive_waits() && shared.drive_waits());
+        let driver = {
+            let shared = shared.clone();
+            thread::spawn(move || {
+                for ready in [false, true] {
+                    for _ in 0..shared.lane().waiting.len() {
+                        shared.drive_waiting(ready);
+                    }
+                }
+            })
+        };
+        let cancelled = shared.lane().cancel(tickets[1]);
+        let early = shared.lane().poll(tickets[0]).ok();
+        driver.join().unwrap();
+        let first = early.unwrap_or_else(|| shared.lane().poll(tickets[0]).expect("it is done"));
+        shared.check(&first, false);
+        let second = shared.lane().poll(tickets[1]).expect("it is complete");
+        shared.check(&second, cancelled.is_ok());
+        assert!(shared.lane().waiting.is_empty() && shared.lane().is_unused());
     });
 }

@@ -1,5 +1,13 @@
 //! From a configuration to the exact bytes of everything, before anything exists.
 
+mod files;
+mod log;
+
+pub use log::{
+    FRAME_WORDS, LogLayout, PARTS_COUNT_MAX, PENDING_WORDS, READ_WORDS, RECORD_HEADER_BYTES, SEGMENT_WORDS,
+    SUPERBLOCK_AREA_BYTES, TABLE_ENTRY_BYTES,
+};
+
 use crate::config::{Config, PolicyKind};
 use crate::error::ConfigError;
 use crate::limits::{PAGE_BYTES, STRIPE_BYTES};
@@ -14,7 +22,7 @@ pub const EVENT_WORDS: u64 = 10;
 /// Bytes of one ticket of a lane; asserted by the engine room.
 pub const TICKET_BYTES: u64 = 256;
 /// Bytes of one lane's shared words; asserted by the engine room.
-pub const LANE_BYTES: u64 = 1024;
+pub const LANE_BYTES: u64 = 1280;
 /// Entries of an index bucket: as many tags of 16 bits fit into a cache line beside two counters.
 pub const BUCKET_ENTRIES: u64 = 28;
 /// Blocks per bucket when the engine is full; see the index for how many lie further on than their home then.
@@ -54,10 +62,28 @@ pub enum Part {
     SlotLinks,
     /// Shared words of the lanes.
     Lanes,
-    /// Rings and free links of the lanes: three half words a ticket.
+    /// Rings and free links of the lanes: four half words a ticket.
     LaneRings,
     /// Lane tickets.
     Tickets,
+    /// For blocks with something to do in a file tier: two inboxes and two queues.
+    LowerQueues,
+    /// Where each block lies in the NVMe tier.
+    NvmeWords,
+    /// The NVMe tier's segments, requests and tables.
+    NvmeLog,
+    /// As [`Part::NvmeWords`].
+    DiskWords,
+    /// As [`Part::NvmeLog`].
+    DiskLog,
+    /// The NVMe tier's buffers for direct memory access: the first part that is no bookkeeping.
+    NvmeFrames,
+    /// Room for a block on its way from one segment to another, or to the next tier.
+    NvmeTransfer,
+    /// As [`Part::NvmeFrames`].
+    DiskFrames,
+    /// As [`Part::NvmeTransfer`].
+    DiskTransfer,
     /// The memory tier's slots.
     Slots,
 }
@@ -92,8 +118,11 @@ pub struct Plan {
     components: [Component; PARTS_COUNT],
     bytes: u64,
     blocks_count: u64,
+    below_count: u64,
     slots_count: u64,
     slot_bytes: u64,
+    nvme: LogLayout,
+    disk: LogLayout,
 }
 
 impl Plan {
@@ -105,7 +134,11 @@ impl Plan {
         config.validate()?;
         let slot_bytes = config.slot_bytes();
         let slots_count = config.cpu_bytes / slot_bytes;
-        let blocks_count = slots_count;
+        let nvme = LogLayout::compute(config, Tier::Nvme);
+        let disk = LogLayout::compute(config, Tier::Disk);
+        files::check(config, slots_count, &nvme, &disk)?;
+        let below_count = nvme.blocks_count + disk.blocks_count;
+        let blocks_count = slots_count + below_count;
         let buckets_count = blocks_count.div_ceil(BUCKET_BLOCKS);
         let entries_count = buckets_count * BUCKET_ENTRIES;
         let stripes = config.stripes_count;
@@ -130,8 +163,17 @@ impl Plan {
             ("policy inbox", entries_count, 4),
             ("free slot links", slots_count, 4),
             ("lanes", config.lanes_count, LANE_BYTES),
-            ("lane rings", config.lanes_count * config.lane_depth, 12),
+            ("lane rings", config.lanes_count * config.lane_depth, 16),
             ("lane tickets", config.lanes_count * config.lane_depth, TICKET_BYTES),
+            ("file tier queues", if below_count == 0 { 0 } else { entries_count }, 16),
+            ("nvme locations", if nvme.exists() { entries_count } else { 0 }, 16),
+            ("nvme log state", nvme.words_count(), 8),
+            ("disk locations", if disk.exists() { entries_count } else { 0 }, 16),
+            ("disk log state", disk.words_count(), 8),
+            ("nvme frames", nvme.frames_count, nvme.frame_stride_bytes),
+            ("nvme transfer", u64::from(nvme.exists()), nvme.transfer_bytes),
+            ("disk frames", disk.frames_count, disk.frame_stride_bytes),
+            ("disk transfer", u64::from(disk.exists()), disk.transfer_bytes),
             ("slots", slots_count, slot_bytes),
         ];
         let mut components = [Component {
@@ -144,26 +186,33 @@ impl Plan {
             bytes: 0,
         }; PARTS_COUNT];
         let mut offset = 0;
-        for (component, (name, count, bytes_each)) in components.iter_mut().zip(parts) {
+        for (place, (component, (name, count, bytes_each))) in components.iter_mut().zip(parts).enumerate() {
             // The widest values that `validate` lets through keep every product below 2^63.
             let bytes = (count * bytes_each).div_ceil(PAGE_BYTES) * PAGE_BYTES;
             *component = Component {
                 name,
+                tier: match name {
+                    _ if name.starts_with("nvme") => Tier::Nvme,
+                    _ if name.starts_with("disk") => Tier::Disk,
+                    _ => Tier::Cpu,
+                },
+                metadata: place < Part::NvmeFrames as usize,
                 offset,
                 count,
                 bytes_each,
                 bytes,
-                ..*component
             };
             offset += bytes;
         }
-        components[Part::Slots as usize].metadata = false;
         Ok(Plan {
             components,
             bytes: offset,
             blocks_count,
+            below_count,
             slots_count,
             slot_bytes,
+            nvme,
+            disk,
         })
     }
 
@@ -182,9 +231,25 @@ impl Plan {
         self.bytes
     }
 
-    /// Bytes of everything that is not a slot.
+    /// Bytes of bookkeeping: everything that is neither a buffer of a file tier nor a slot. It lies first, and has to
+    /// be zero when an engine is opened; what lies behind it is written before it is read.
     pub fn metadata_bytes(&self) -> u64 {
-        self.part(Part::Slots).offset
+        self.part(Part::NvmeFrames).offset
+    }
+
+    /// Bytes of the buffers through which the file tiers read and write; they lie between metadata and slots.
+    pub fn buffers_bytes(&self) -> u64 {
+        self.part(Part::Slots).offset - self.metadata_bytes()
+    }
+
+    /// Bytes of the memory tier's slots.
+    pub fn slots_bytes(&self) -> u64 {
+        self.part(Part::Slots).bytes
+    }
+
+    /// Bytes of the file of a tier, 0 where there is none: not part of [`Plan::bytes`], which is memory.
+    pub fn file_bytes(&self, tier: Tier) -> u64 {
+        self.log(tier).file_bytes()
     }
 
     /// Places in the block table: more than blocks, so that each finds one near its home.
@@ -197,6 +262,20 @@ impl Plan {
         self.blocks_count
     }
 
+    /// Most blocks known that are in no slot but in a file tier only.
+    pub fn below_count(&self) -> u64 {
+        self.below_count
+    }
+
+    /// How a file tier is laid out; all zero where there is none.
+    pub fn log(&self, tier: Tier) -> LogLayout {
+        match tier {
+            Tier::Nvme => self.nvme,
+            Tier::Disk => self.disk,
+            _ => LogLayout::default(),
+        }
+    }
+
     /// Slots of the memory tier.
     pub fn slots_count(&self) -> u64 {
         self.slots_count
@@ -207,7 +286,7 @@ impl Plan {
         self.slot_bytes
     }
 
-    /// Bytes per block of key, index, state, facts, policy and lists, rounding left out.
+    /// Bytes per block of key, index, state, facts, policy, lists and place in the file tiers, rounding left out.
     pub fn metadata_bytes_per_block(&self) -> f64 {
         let parts = [
             Part::Index,
@@ -217,6 +296,9 @@ impl Plan {
             Part::PolicyLinks,
             Part::Inbox,
             Part::SlotLinks,
+            Part::LowerQueues,
+            Part::NvmeWords,
+            Part::DiskWords,
         ];
         let bytes: u64 = parts
             .iter()
@@ -249,6 +331,47 @@ mod tests {
             assert_eq!(offset, plan.bytes());
             assert!(plan.slots_count() * plan.slot_bytes() <= cpu_bytes);
         }
+    }
+
+    #[test]
+    fn file_tiers_lie_between_metadata_and_slots_and_their_files_are_no_memory() {
+        let memory_only = Config {
+            block_bytes: 64 << 10,
+            cpu_bytes: 1 << 30,
+            ..Config::default()
+        };
+        let mut config = memory_only;
+        config.nvme.bytes = 100 << 30;
+        config.disk.bytes = 1 << 40;
+        let (without, plan) = (Plan::compute(&memory_only).unwrap(), Plan::compute(&config).unwrap());
+        assert_eq!((without.buffers_bytes(), without.file_bytes(Tier::Nvme)), (0, 0));
+        assert_eq!(without.metadata_bytes() + without.slots_bytes(), without.bytes());
+        assert!(
+            without
+                .components()
+                .iter()
+                .all(|part| part.tier == Tier::Cpu || part.bytes == 0)
+        );
+
+        assert!(plan.file_bytes(Tier::Nvme) <= config.nvme.bytes);
+        assert!(plan.file_bytes(Tier::Nvme) + plan.log(Tier::Nvme).segment_bytes > config.nvme.bytes);
+        assert_eq!(
+            (plan.file_bytes(Tier::Cpu), plan.slots_bytes()),
+            (0, without.slots_bytes())
+        );
+        assert_eq!(
+            plan.metadata_bytes() + plan.buffers_bytes() + plan.slots_bytes(),
+            plan.bytes()
+        );
+        let metadata: u64 = plan
+            .components()
+            .iter()
+            .filter(|part| part.metadata)
+            .map(|part| part.bytes)
+            .sum();
+        assert_eq!(metadata, plan.metadata_bytes(), "bookkeeping lies first, in one piece");
+        assert_eq!(plan.components().last(), Some(plan.part(Part::Slots)));
+        assert_eq!(plan.blocks_count(), plan.slots_count() + plan.below_count());
     }
 
     #[test]

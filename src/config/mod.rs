@@ -1,8 +1,14 @@
 //! What a program asks for. Checked here, turned into bytes by [`crate::budget`].
 
+mod files;
+
 use crate::error::{ConfigError, Status};
 use crate::geometry::Geometry;
 use crate::limits;
+use crate::units::Tier;
+
+pub(crate) use files::FieldNames;
+pub use files::{Admission, Damage, FileTier, IoEngine, WritePolicy};
 
 /// How victims are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -122,6 +128,26 @@ pub struct Config {
     pub hash_seed: u64,
     /// One memory hit of this many is timed for the latency histograms, a power of two; 0 times none.
     pub latency_sample_count: u64,
+    /// The NVMe tier.
+    pub nvme: FileTier,
+    /// The disk tier, below the NVMe tier where there are both.
+    pub disk: FileTier,
+    /// When blocks are written to the first file tier.
+    pub write_policy: WritePolicy,
+    /// What opening does about a damaged file.
+    pub damage: Damage,
+    /// How the NVMe tier's file is read and written.
+    pub io_engine: IoEngine,
+    /// Whether files that hold something else (another geometry, another version, no tier at all) are overwritten
+    /// instead of refused.
+    pub file_overwrite: bool,
+    /// Share of the memory tier's slots, in thousandths, below which ticks begin to make room; only with file tiers.
+    pub slots_free_low_permille: u64,
+    /// Share of the slots, in thousandths, up to which ticks make room then.
+    pub slots_free_high_permille: u64,
+    /// Milliseconds that a put waits for room while what would have to go is still being written down; after that, or
+    /// at once where this is 0, an unwritten block is given up.
+    pub write_wait_ms: u64,
     /// The geometries that blocks can name: number 1 is the first. Number 0 is "plain bytes".
     pub geometries: [Option<Geometry>; limits::GEOMETRIES_COUNT_MAX],
 }
@@ -146,6 +172,15 @@ impl Default for Config {
             reservation_expiry_ms: 0,
             hash_seed: 0,
             latency_sample_count: 64,
+            nvme: FileTier::NONE,
+            disk: FileTier::NONE,
+            write_policy: WritePolicy::default(),
+            damage: Damage::default(),
+            io_engine: IoEngine::default(),
+            file_overwrite: false,
+            slots_free_low_permille: 20,
+            slots_free_high_permille: 40,
+            write_wait_ms: 1000,
             geometries: [None; limits::GEOMETRIES_COUNT_MAX],
         }
     }
@@ -168,7 +203,8 @@ impl Config {
         wanted.div_ceil(16) * 16
     }
 
-    /// Checks every field and the relations between them.
+    /// Checks every field and the relations between them. What depends on how a file tier is cut into segments is
+    /// checked by [`crate::Plan::compute`].
     ///
     /// # Errors
     /// The first field that is outside its range, with the range.
@@ -234,6 +270,27 @@ impl Config {
         if self.latency_sample_count != 0 {
             power_of_two("latency_sample_count", self.latency_sample_count, 0, 1 << 20)?;
         }
+        self.nvme.validate(Tier::Nvme)?;
+        self.disk.validate(Tier::Disk)?;
+        range(
+            "slots_free_high_permille",
+            self.slots_free_high_permille,
+            0,
+            limits::SLOTS_FREE_PERMILLE_MAX,
+        )?;
+        if self.slots_free_low_permille > self.slots_free_high_permille {
+            return Err(ConfigError {
+                status: Status::Conflict,
+                reason: "making room begins at the low mark and ends at the high one, which is not below it",
+                ..error(
+                    "slots_free_low_permille",
+                    self.slots_free_low_permille,
+                    0,
+                    self.slots_free_high_permille,
+                )
+            });
+        }
+        range("write_wait_ms", self.write_wait_ms, 0, limits::WRITE_WAIT_MS_MAX)?;
         for geometry in self.geometries.iter().flatten() {
             let bytes = geometry.block_bytes() as u64;
             if bytes > self.block_bytes {
@@ -295,7 +352,7 @@ mod tests {
     fn every_refusal_names_the_field_the_value_and_the_range() {
         assert_eq!(good().validate(), Ok(()));
         type Change = fn(&mut Config);
-        let bad: [(&str, Change); 16] = [
+        let bad: [(&str, Change); 21] = [
             ("block_bytes", |c| c.block_bytes = 0),
             ("block_bytes", |c| c.block_bytes = limits::BLOCK_BYTES_MAX + 1),
             ("cpu_bytes", |c| c.cpu_bytes = 0),
@@ -314,6 +371,11 @@ mod tests {
             ("workers_count", |c| (c.workers_count, c.clock_ticks) = (1, true)),
             ("pin_expiry_ms", |c| c.pin_expiry_ms = u64::MAX),
             ("latency_sample_count", |c| c.latency_sample_count = 3),
+            ("nvme_depth", |c| c.nvme.depth = 1),
+            ("disk_bytes", |c| c.disk.bytes = u64::MAX),
+            ("slots_free_high_permille", |c| c.slots_free_high_permille = 501),
+            ("slots_free_low_permille", |c| c.slots_free_low_permille = 41),
+            ("write_wait_ms", |c| c.write_wait_ms = u64::MAX),
         ];
         for (field, change) in bad {
             let mut config = good();

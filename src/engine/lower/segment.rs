@@ -1,0 +1,364 @@
+//! The oldest segment of a tier is given up: what was hit in it is written again, the rest moves on to the next tier or
+//! goes.
+//!
+//! # Soundness
+//! - **I1** The transfer buffer is written by the log between the begin of the read and its report, and not looked at
+//!   meanwhile (`store.rs`, I2).
+#![allow(unsafe_code)]
+
+use super::admission::admits;
+use super::pump::{Kept, Movement, Mover, Pump, Tag};
+use super::store::Store;
+use super::word::{MOVING, WRITING};
+use super::{COUNTERS, Lower, TIERS};
+use crate::block::BlockRef;
+use crate::block::entry::Phase;
+use crate::engine::{Clock, Engine};
+use crate::metrics::{Counter, EventKind};
+use crate::sync::atomic::Ordering;
+use crate::tier::log::{ReadFault, ReadRequest, RecordInfo, Refused, VictimStep};
+
+/// Records of a segment that one call goes through.
+const RECORDS_BATCH: u32 = 64;
+/// How long a block waits for the tier that it moves to before it is given up.
+const PATIENCE_NS: u64 = 1_000_000_000;
+/// How often it is refused before that where the engine's time may stand still.
+const REFUSALS_MAX: u32 = 10_000;
+
+impl Engine<'_> {
+    /// Moves the giving up of the oldest segment of one tier on.
+    pub(super) fn segment_on(&self, lower: &Lower<'_>, pump: &mut Pump<'_>, place: usize) -> u64 {
+        let Some(face) = lower.face(place).filter(|face| !face.is_offline()) else {
+            return 0;
+        };
+        let mut done = 0;
+        for _ in 0..RECORDS_BATCH {
+            let Some(store) = &mut pump.stores[place] else {
+                return done;
+            };
+            match store.movement {
+                Movement::Idle => {
+                    // Relaxed: a count.
+                    let crowded = self.control.below_count.load(Ordering::Relaxed) + 64 > lower.below_count_max;
+                    if (store.log.segments_free() >= 2 && !crowded) || !store.log.victim_begin() {
+                        return done;
+                    }
+                    // SeqCst: partner is the load in `lower_bury`; before the first location is forgotten.
+                    face.limbo.store(1, Ordering::SeqCst);
+                    store.movement = Movement::Walking(Kept::default());
+                }
+                Movement::Walking(kept) => match store.log.victim_next() {
+                    VictimStep::Pending => return done,
+                    VictimStep::Record {
+                        offset,
+                        payload_bytes,
+                        info,
+                        tombstone,
+                    } => {
+                        if !tombstone {
+                            self.leave(lower, pump, place, kept, offset, payload_bytes, &info);
+                        }
+                    }
+                    VictimStep::Done => store.movement = Movement::Draining(kept),
+                    VictimStep::Lost => {
+                        let range = store.log.victim_range();
+                        self.index.each_used(|index| {
+                            let generation = self.entries[index as usize].state().generation();
+                            if face
+                                .word(index)
+                                .location(generation)
+                                .is_some_and(|at| range.contains(&at))
+                            {
+                                self.lose_location(lower, place, index, COUNTERS[place].evictions);
+                            }
+                        });
+                        store.movement = Movement::Draining(kept);
+                    }
+                },
+                Movement::Reading(..) => return done,
+                Movement::Arrived(kept, mover) => {
+                    if !self.move_in(lower, pump, place, kept, mover) {
+                        return done;
+                    }
+                }
+                Movement::Draining(kept) => {
+                    if kept.under_way != 0 {
+                        return done;
+                    }
+                    let mut numbers = [None; 2];
+                    for (number, store) in numbers.iter_mut().zip(&mut pump.stores).skip(place) {
+                        *number = store.as_mut().map(|store| {
+                            store.staged = false;
+                            store.log.flush_begin()
+                        });
+                    }
+                    if let Some(store) = &mut pump.stores[place] {
+                        store.movement = Movement::Syncing(numbers);
+                    }
+                }
+                Movement::Syncing(mut numbers) => {
+                    let mut again = false;
+                    for (store, number) in pump.stores.iter_mut().zip(&mut numbers) {
+                        let (Some(store), Some(number)) = (store, number) else {
+                            continue;
+                        };
+                        match store.log.flushed(*number) {
+                            None => return done,
+                            // Something else could not be written; what was moved is still to be made durable. This
+                            // ends: a device of which that is said again and again goes offline, and then nothing was
+                            // moved.
+                            Some(false) if !store.log.is_offline() => {
+                                *number = store.log.flush_begin();
+                                again = true;
+                            }
+                            Some(_) => {}
+                        }
+                    }
+                    if let Some(store) = &mut pump.stores[place] {
+                        store.movement = match again {
+                            true => Movement::Syncing(numbers),
+                            false => Movement::Retiring(None),
+                        };
+                    }
+                }
+                Movement::Retiring(None) => {
+                    if !store.log.victim_retire() {
+                        return done;
+                    }
+                    store.staged = false;
+                    store.movement = Movement::Retiring(Some(store.log.flush_begin()));
+                }
+                Movement::Retiring(Some(number)) => {
+                    let Some(durable) = store.log.flushed(number) else {
+                        return done;
+                    };
+                    store.log.victim_end();
+                    store.retired_count = store.retired_count.wrapping_add(1);
+                    store.movement = Movement::Idle;
+                    // If it may still be found, tombstones go on being written until the next one is given up, whose
+                    // header covers this one, too.
+                    if durable {
+                        // SeqCst: as above.
+                        face.limbo.store(0, Ordering::SeqCst);
+                    }
+                }
+            }
+            done += 1;
+        }
+        done
+    }
+
+    /// Decides what becomes of one record of the segment that is given up.
+    #[allow(clippy::too_many_arguments)]
+    fn leave(
+        &self,
+        lower: &Lower<'_>,
+        pump: &mut Pump<'_>,
+        place: usize,
+        kept: Kept,
+        offset: u64,
+        payload_bytes: u32,
+        info: &RecordInfo,
+    ) {
+        let (Some(face), Some(found)) = (lower.face(place), self.index.find(&info.key)) else {
+            return;
+        };
+        let (index, generation) = (found.index, found.state.generation());
+        let word = face.word(index);
+        if word.location(generation) != Some(offset) {
+            return;
+        }
+        let hit = word.hits(generation) != 0 || found.state.phase() == Phase::Raising;
+        let half = self.plan.log(TIERS[place]).segment_bytes / 2;
+        let next = lower.working().find(|&(next, _)| next > place);
+        let target = if hit && kept.bytes + u64::from(payload_bytes) <= half {
+            Some(place)
+        } else {
+            next.filter(|(_, face)| {
+                let uses = word.hits(generation) as u16 + self.entries[index as usize].recency().uses();
+                face.word(index).location(generation).is_none()
+                    && admits(&face.file, &pump.filter, uses, info.depth, info.conversation)
+            })
+            .map(|(next, _)| next)
+        };
+        let affordable = target.is_some_and(|target| {
+            pump.stores[target].as_mut().is_some_and(|store| {
+                let cost = store.log.append_cost_max(u64::from(payload_bytes));
+                store.budget.allows(cost, self.now_ns())
+            })
+        });
+        let (Some(target), true) = (target, affordable) else {
+            if target.is_some() {
+                self.counters.add(self.stripe(), Counter::WritesRefused, 1);
+            }
+            self.lose_location(lower, place, index, COUNTERS[place].evictions);
+            return;
+        };
+        word.set(generation, MOVING);
+        let mover = Mover {
+            index,
+            info: *info,
+            payload_bytes,
+            target,
+            since_ns: self.now_ns(),
+            refusals: 0,
+        };
+        let Some(store) = &mut pump.stores[place] else { return };
+        let request = ReadRequest {
+            offset,
+            payload_bytes,
+            key: info.key,
+            target: store.transfer_address(),
+            tag: Tag::MoveRead(index).pack(),
+        };
+        // SAFETY: I1; the buffer has room for the largest block.
+        store.movement = match unsafe { store.log.read(&request) } {
+            Ok(()) => Movement::Reading(kept, mover),
+            Err(_) => {
+                // Reads have the right of way: the block goes rather than that the segment waits.
+                word.clear(generation, MOVING);
+                self.lose_location(lower, place, index, COUNTERS[place].evictions);
+                Movement::Walking(kept)
+            }
+        };
+    }
+
+    /// A block of the segment was read, or can't be.
+    pub(super) fn move_arrived(
+        &self,
+        lower: &Lower<'_>,
+        store: &mut Store<'_>,
+        place: usize,
+        result: Result<RecordInfo, ReadFault>,
+    ) {
+        let Movement::Reading(kept, mover) = store.movement else {
+            return;
+        };
+        store.movement = match result {
+            Ok(_) => Movement::Arrived(
+                kept,
+                Mover {
+                    since_ns: self.now_ns(),
+                    ..mover
+                },
+            ),
+            Err(fault) => {
+                self.read_failed(place, mover.index, fault);
+                self.give_up_move(lower, place, mover.index);
+                Movement::Walking(kept)
+            }
+        };
+    }
+
+    /// Appends the block that was read to its target; false if that must wait.
+    fn move_in(&self, lower: &Lower<'_>, pump: &mut Pump<'_>, place: usize, kept: Kept, mover: Mover) -> bool {
+        let index = mover.index;
+        let generation = self.entries[index as usize].state().generation();
+        let tag = Tag::MoveWrite(place, index).pack();
+        let info = RecordInfo {
+            expiry_left_s: self.facts[index as usize].retention().seconds_left(self.now_ns()),
+            ..mover.info
+        };
+        let Some(face) = lower.face(mover.target) else {
+            return true;
+        };
+        let [first, second] = &mut pump.stores;
+        let (source, target) = match (place, mover.target) {
+            (0, 0) => (first, None),
+            (0, _) => (first, Some(second)),
+            _ => (second, None),
+        };
+        let Some(source) = source else { return true };
+        // A copy of the reference's address and length: the payload is the transfer buffer, which no log writes now.
+        let payload = payload(source, mover.payload_bytes);
+        let urgent = mover.target == place;
+        let appended = match target {
+            None => source
+                .log
+                .append(&info, payload, tag, urgent)
+                .map(|()| source.staged = true),
+            Some(Some(target)) => target
+                .log
+                .append_moved(&info, payload, tag)
+                .map(|()| target.staged = true),
+            Some(None) => Err(Refused::Offline),
+        };
+        match appended {
+            Ok(()) => {
+                face.word(index).set(generation, WRITING);
+                let bytes = kept.bytes + if urgent { u64::from(mover.payload_bytes) } else { 0 };
+                source.movement = Movement::Walking(Kept {
+                    bytes,
+                    under_way: kept.under_way + 1,
+                });
+                true
+            }
+            // The segment that is given up is the one that would make room for its own blocks.
+            Err(refused @ (Refused::Full | Refused::NoSegment))
+                if !(urgent && refused == Refused::NoSegment)
+                    && mover.refusals < REFUSALS_MAX
+                    && self.now_ns() < mover.since_ns + PATIENCE_NS =>
+            {
+                let refusals = mover.refusals + u32::from(matches!(self.clock, Clock::Ticks));
+                source.movement = Movement::Arrived(kept, Mover { refusals, ..mover });
+                false
+            }
+            Err(_) => {
+                source.movement = Movement::Walking(kept);
+                self.counters.add(self.stripe(), Counter::WritesRefused, 1);
+                self.give_up_move(lower, place, index);
+                true
+            }
+        }
+    }
+
+    /// A block that was moved is in its new place, or could not be written there (`None`).
+    pub(super) fn moved(&self, lower: &Lower<'_>, from: usize, to: usize, index: u32, place: Option<(u64, u32)>) {
+        let (Some(source), Some(target)) = (lower.face(from), lower.face(to)) else {
+            return;
+        };
+        let entry = &self.entries[index as usize];
+        let generation = entry.state().generation();
+        let Some((offset, stored_bytes)) = place else {
+            target.word(index).clear(generation, WRITING);
+            self.give_up_move(lower, from, index);
+            return;
+        };
+        let stripe = self.stripe();
+        if from == to {
+            self.counters.add(stripe, COUNTERS[to].reinserts, 1);
+        } else {
+            self.counters.add(stripe, COUNTERS[to].writes, 1);
+            let block = BlockRef { index, generation };
+            self.event(EventKind::Stored, entry.key(), block, TIERS[to]);
+            // Relaxed: a figure.
+            target.blocks.fetch_add(1, Ordering::Relaxed);
+        }
+        self.counters
+            .add(stripe, COUNTERS[to].write_bytes, u64::from(stored_bytes));
+        target.word(index).set_location(generation, offset, stored_bytes);
+        source.word(index).clear(generation, MOVING);
+        self.inbox.put(index);
+        if from == to {
+            self.after_hold(lower, index, generation);
+        } else {
+            self.lose_location(lower, from, index, COUNTERS[from].evictions);
+        }
+    }
+
+    /// Ends a move that did not come about: the block is not in the tier any more.
+    fn give_up_move(&self, lower: &Lower<'_>, from: usize, index: u32) {
+        let Some(source) = lower.face(from) else { return };
+        let generation = self.entries[index as usize].state().generation();
+        source.word(index).clear(generation, MOVING);
+        self.inbox.put(index);
+        self.lose_location(lower, from, index, COUNTERS[from].evictions);
+    }
+}
+
+/// The block in the transfer buffer, apart from the store that it is about to be appended to.
+fn payload<'p>(store: &Store<'_>, bytes: u32) -> &'p [u8] {
+    let payload = store.transferred(bytes);
+    // SAFETY: I1: the buffer outlives the engine's borrow of the arena, and is not written while it is being appended.
+    unsafe { core::slice::from_raw_parts(payload.as_ptr(), payload.len()) }
+}

@@ -1,0 +1,364 @@
+//! From memory into the first file tier: written back when memory runs short, written through, or flushed; and the
+//! tombstones of what was removed.
+//!
+//! # Soundness
+//! - **I1** Bytes of a slot are read under a pin, after the block was seen resident under it (`Engine::pin`'s own
+//!   rule); the log copies them before the pin is let go.
+#![allow(unsafe_code)]
+
+use super::admission::admits;
+use super::pump::{Pump, Tag};
+use super::word::{HELD_FLAGS, UNBURIED, WRITING};
+use super::{COUNTERS, Lower, TIERS};
+use crate::block::BlockRef;
+use crate::block::entry::{Phase, State};
+use crate::block::pins::PinKind;
+use crate::engine::Engine;
+use crate::engine::evict::At;
+use crate::metrics::{Counter, EventKind};
+use crate::policy::Policy;
+use crate::sync::atomic::Ordering;
+use crate::tier::log::{RecordInfo, Refused};
+use crate::units::SlotIndex;
+
+/// Victims of the policy that one call looks at to make room ahead of need.
+const VICTIMS_AHEAD: u32 = 256;
+
+/// What became of the wish to write a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Staged {
+    /// It is on its way.
+    Begun,
+    /// There is nothing to write: it is there, or on its way, or gone.
+    Needless,
+    /// Not now: no buffer, no segment.
+    Later,
+    /// The tier does not take it: no budget, too large, offline.
+    Refused,
+}
+
+impl Engine<'_> {
+    /// Whether only memory has this resident block, and nothing is under way to change that.
+    pub(super) fn unwritten(&self, lower: &Lower<'_>, index: u32, generation: u32) -> bool {
+        !lower.located(index, generation) && !lower.busy(index, generation, HELD_FLAGS)
+    }
+
+    /// Whether the first tier that works would let the block in.
+    pub(super) fn admitted(&self, lower: &Lower<'_>, pump: &Pump<'_>, index: u32) -> bool {
+        let Some((_, face)) = lower.working().next() else {
+            return false;
+        };
+        let (entry, facts) = (&self.entries[index as usize], &self.facts[index as usize]);
+        let uses = entry.recency().uses();
+        admits(&face.file, &pump.filter, uses, facts.depth(), facts.conversation())
+    }
+
+    pub(super) fn record_info(&self, index: u32) -> RecordInfo {
+        let (entry, facts) = (&self.entries[index as usize], &self.facts[index as usize]);
+        let retention = facts.retention();
+        RecordInfo {
+            key: entry.key(),
+            block_bytes: entry.bytes(),
+            geometry_id: retention.geometry_id,
+            priority: retention.priority,
+            protected: retention.protected,
+            cost: retention.cost,
+            depth: facts.depth(),
+            tokens: facts.tokens_count(),
+            conversation: facts.conversation(),
+            expiry_left_s: retention.seconds_left(self.now_ns()),
+            namespace: facts.namespace(),
+        }
+    }
+
+    /// Begins to write a resident block to the tier `place`.
+    pub(super) fn stage_to(
+        &self,
+        lower: &Lower<'_>,
+        pump: &mut Pump<'_>,
+        place: usize,
+        index: u32,
+        tag: Tag,
+        urgent: bool,
+    ) -> Staged {
+        let (Some(face), Some(store)) = (lower.face(place), &mut pump.stores[place]) else {
+            return Staged::Refused;
+        };
+        let entry = &self.entries[index as usize];
+        let state = entry.state();
+        let generation = state.generation();
+        if !state.is_resident() {
+            return Staged::Needless;
+        }
+        let bytes = entry.bytes();
+        if !store
+            .budget
+            .allows(store.log.append_cost_max(u64::from(bytes)), self.now_ns())
+        {
+            return Staged::Refused;
+        }
+        let Some(pin) = self.pins.claim(self.stripe(), index, PinKind::View) else {
+            return Staged::Later;
+        };
+        if entry.state_ordered() != state {
+            self.unpin(pin, index);
+            return Staged::Needless;
+        }
+        let word = face.word(index);
+        word.set(generation, WRITING);
+        let info = self.record_info(index);
+        // SAFETY: I1; the slot has at least as many bytes as the block.
+        let payload = unsafe {
+            core::slice::from_raw_parts(self.cpu.address(SlotIndex(entry.slot())).cast_const(), bytes as usize)
+        };
+        let staged = match store.log.append(&info, payload, tag.pack(), urgent) {
+            Ok(()) => {
+                store.staged = true;
+                Staged::Begun
+            }
+            Err(Refused::Full | Refused::NoSegment) => Staged::Later,
+            Err(Refused::TooLarge | Refused::Offline) => Staged::Refused,
+        };
+        if staged != Staged::Begun {
+            word.clear(generation, WRITING);
+        }
+        self.unpin(pin, index);
+        staged
+    }
+
+    /// Begins to write a resident block that only memory has to the first tier that works, unless the tombstone of an
+    /// earlier block under its key may still have to be written.
+    pub(super) fn stage(&self, lower: &Lower<'_>, pump: &mut Pump<'_>, index: u32) -> Staged {
+        let generation = self.entries[index as usize].state().generation();
+        if !self.unwritten(lower, index, generation) {
+            return Staged::Needless;
+        }
+        let key = self.entries[index as usize].key();
+        let unburied = |other, state: State| lower.holds(other, state.generation());
+        if self.index.any_removed(&key, index, unburied) {
+            return Staged::Later;
+        }
+        let Some((place, _)) = lower.working().next() else {
+            return Staged::Refused;
+        };
+        let staged = self.stage_to(lower, pump, place, index, Tag::Write(index), false);
+        if staged == Staged::Begun {
+            pump.write_backs += 1;
+        }
+        staged
+    }
+
+    /// A block that memory had is in a file.
+    pub(super) fn written(&self, lower: &Lower<'_>, place: usize, index: u32, offset: u64, stored_bytes: u32) {
+        let Some(face) = lower.face(place) else { return };
+        let entry = &self.entries[index as usize];
+        let generation = entry.state().generation();
+        let stripe = self.stripe();
+        self.counters.add(stripe, COUNTERS[place].writes, 1);
+        self.counters
+            .add(stripe, COUNTERS[place].write_bytes, u64::from(stored_bytes));
+        self.event(
+            EventKind::Stored,
+            entry.key(),
+            BlockRef { index, generation },
+            TIERS[place],
+        );
+        // Relaxed: a figure.
+        face.blocks.fetch_add(1, Ordering::Relaxed);
+        face.word(index).set_location(generation, offset, stored_bytes);
+        // The policy forgot it while it was being written; a removed one is to be forgotten in the file, too.
+        self.inbox.put(index);
+        self.after_hold(lower, index, generation);
+    }
+
+    /// A block could not be written; memory keeps it.
+    pub(super) fn write_failed(&self, lower: &Lower<'_>, place: usize, index: u32) {
+        let Some(face) = lower.face(place) else { return };
+        let generation = self.entries[index as usize].state().generation();
+        face.word(index).clear(generation, WRITING);
+        self.inbox.put(index);
+        self.after_hold(lower, index, generation);
+    }
+
+    /// Writes what was asked for, and forgets what was removed, in the order in which it was asked for.
+    pub(super) fn write_on(&self, lower: &Lower<'_>, pump: &mut Pump<'_>) -> u64 {
+        if pump.writes.is_empty() {
+            pump.drains_count = pump.drains_count.wrapping_add(1);
+            let queue = &mut pump.writes;
+            lower.writes.take_all(|index| {
+                queue.push(index);
+            });
+        }
+        let mut done = 0;
+        while let Some(index) = pump.writes.front() {
+            let state = self.entries[index as usize].state();
+            let later = match state.phase() {
+                Phase::Removed => !self.bury(lower, pump, index, state.generation()),
+                // Just being removed, or taken by an evictor that may give it back.
+                Phase::Claimed | Phase::Condemned | Phase::Doomed => true,
+                Phase::Resident if self.admitted(lower, pump, index) => match self.stage(lower, pump, index) {
+                    Staged::Later => true,
+                    Staged::Begun | Staged::Needless => false,
+                    Staged::Refused => {
+                        self.counters.add(self.stripe(), Counter::WritesRefused, 1);
+                        false
+                    }
+                },
+                _ => false,
+            };
+            if later {
+                break;
+            }
+            pump.writes.pop();
+            done += 1;
+        }
+        done
+    }
+
+    /// Writes tombstones for a removed block into every tier that has it, and frees it. False if that must wait.
+    fn bury(&self, lower: &Lower<'_>, pump: &mut Pump<'_>, index: u32, generation: u32) -> bool {
+        if lower.busy(index, generation, HELD_FLAGS) {
+            // What is under way ends by itself, and everything behind waits for it: the tombstone comes first.
+            return false;
+        }
+        let key = self.entries[index as usize].key();
+        for (place, face) in lower.faces.iter().enumerate() {
+            let (Some(face), Some(store)) = (face, &mut pump.stores[place]) else {
+                continue;
+            };
+            let word = face.word(index);
+            let located = word.location(generation).is_some();
+            if !located && !word.is(generation, UNBURIED) {
+                continue;
+            }
+            // Without a budget it is forgotten in memory only: the file is not written, whatever that costs.
+            let affordable = store.budget.allows(store.log.append_cost_max(0), self.now_ns());
+            if affordable && !face.is_offline() {
+                match store.log.append_tombstone(&key) {
+                    Ok(()) => store.staged = true,
+                    Err(Refused::Full | Refused::NoSegment) => return false,
+                    Err(Refused::TooLarge | Refused::Offline) => {}
+                }
+            }
+            if located {
+                word.forget_counted(face);
+            }
+            word.clear(generation, UNBURIED);
+        }
+        self.reclaim(index, generation);
+        true
+    }
+
+    /// Makes room up to the upper watermark once there is less than the lower one.
+    pub(super) fn make_room_ahead(&self, lower: &Lower<'_>, pump: &mut Pump<'_>) -> u64 {
+        let slots = self.plan.slots_count();
+        let free = self.slots_free();
+        let low = (slots * self.config.slots_free_low_permille).div_ceil(1000);
+        let high = (slots * self.config.slots_free_high_permille).div_ceil(1000).max(low);
+        if free < low {
+            pump.making_room = true;
+        }
+        let mut coming = free + pump.write_backs;
+        if !pump.making_room || coming >= high {
+            pump.making_room &= free < high;
+            return 0;
+        }
+        let Some(_turn) = self.control.policy_turn.take() else {
+            return 0;
+        };
+        let blocks = At::now(self);
+        self.inform_policy(&blocks);
+        let mut done = 0;
+        for _ in 0..VICTIMS_AHEAD {
+            if coming >= high {
+                break;
+            }
+            let Some(index) = self.policy.victim(&blocks) else {
+                break;
+            };
+            let state = self.entries[index as usize].state();
+            if !state.is_resident() {
+                continue;
+            }
+            if self.entries[index as usize].recency().stamp() >= self.stamp_hit() {
+                // Used just now, or raised for somebody who has not looked yet: not ahead of need.
+                self.policy.insert(index, &blocks);
+                break;
+            }
+            if self.unwritten(lower, index, state.generation()) {
+                self.learn(pump, index);
+                if self.admitted(lower, pump, index) {
+                    match self.stage(lower, pump, index) {
+                        Staged::Begun => {
+                            coming += 1;
+                            done += 1;
+                        }
+                        Staged::Needless => {}
+                        Staged::Later | Staged::Refused => {
+                            // It stays until its slot is needed.
+                            self.policy.insert(index, &blocks);
+                            break;
+                        }
+                    }
+                    continue;
+                }
+                self.counters.add(self.stripe(), Counter::WritesRefused, 1);
+            }
+            if self.evict_block(index, state.generation(), Counter::Evictions) {
+                coming += 1;
+                done += 1;
+            }
+        }
+        done
+    }
+
+    /// Notes for the filter what became of a block in memory.
+    pub(super) fn learn(&self, pump: &mut Pump<'_>, index: u32) {
+        let (entry, facts) = (&self.entries[index as usize], &self.facts[index as usize]);
+        let uses = entry.recency().uses();
+        pump.filter.learn(facts.depth(), facts.conversation(), uses);
+    }
+
+    /// Has victims that must be written first on their way, as far as the pump is free; the policy knows the rest
+    /// again. Returns whether any is under way, and refuses nothing: what no tier takes is in `refused`.
+    pub(in crate::engine) fn stage_victims(&self, victims: &[u32], mut refused: impl FnMut(u32)) -> bool {
+        let Some(lower) = &self.lower else { return false };
+        let Some(mut pump) = lower.pump.take() else {
+            victims.iter().for_each(|&index| self.inbox.put(index));
+            return true;
+        };
+        let mut under_way = pump.write_backs != 0;
+        for &index in victims {
+            self.learn(&mut pump, index);
+            let staged = if self.admitted(lower, &pump, index) {
+                self.stage(lower, &mut pump, index)
+            } else {
+                Staged::Refused
+            };
+            match staged {
+                Staged::Begun => under_way = true,
+                Staged::Refused => refused(index),
+                Staged::Later => {
+                    self.inbox.put(index);
+                    under_way = true;
+                }
+                Staged::Needless => self.inbox.put(index),
+            }
+        }
+        under_way
+    }
+
+    /// Whether the block can leave memory without being lost.
+    pub(in crate::engine) fn is_written(&self, index: u32, generation: u32) -> bool {
+        self.lower
+            .as_ref()
+            .is_some_and(|lower| lower.located(index, generation))
+    }
+
+    /// Whether a write or a move of the block is under way, so that its entry must not be freed.
+    pub(in crate::engine) fn is_held(&self, index: u32, generation: u32) -> bool {
+        self.lower
+            .as_ref()
+            .is_some_and(|lower| lower.busy(index, generation, HELD_FLAGS))
+    }
+}

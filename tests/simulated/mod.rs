@@ -1,0 +1,6 @@
+//! The parts of a simulated run.
+
+#![allow(dead_code)]
+
+pub mod run;
+pub mod world;
