@@ -13,13 +13,13 @@ SONAME  := libkvcache.so.$(basename $(VERSION))
 all: ## The shared and the static library, the header, the program.
 	$(CARGO) build --release --workspace --features cli
 
-demo: tools ## The main job, from the plan to the statistics, and the same from C.
+demo: tools ## The main job: a real trace through memory, NVMe and disk, killed on the way; then the first steps from C.
 	@$(CARGO) build --release --quiet --package kvcache-c --package kvcache --features kvcache/cli
 	@$(TARGET)/release/kvcache demo
 	@mkdir -p $(TARGET)/demo && ln -sf libkvcache.so $(TARGET)/release/$(SONAME)
 	@$(CC) -std=c11 -O2 -Wall -Wextra -Iinclude examples/quickstart.c -o $(TARGET)/demo/quickstart \
 	  -L$(TARGET)/release -lkvcache -Wl,-rpath,$(abspath $(TARGET)/release)
-	@printf '\nThe same from C (examples/quickstart.c, linked against libkvcache.so):\n'
+	@printf '\nThe first steps from C (examples/quickstart.c, linked against libkvcache.so):\n'
 	@$(TARGET)/demo/quickstart
 
 test: tools ## Every test: Rust, C, sanitizers, models, fuzzers, documentation.
@@ -35,6 +35,19 @@ loom: ## Every interleaving of the lock-free structures, up to three preemptions
 
 fuzz-smoke: ## A few seconds of each fuzzer.
 	fuzz/smoke.sh
+
+# How long `make soak` goes on: seeds of each kind of simulated run, seconds of each fuzzer, seconds of kills.
+KVC_SIMULATION_SEEDS ?= 200000
+KVC_LOG_SEEDS        ?= 20000
+KVC_FUZZ_SECONDS     ?= 600
+KVC_CRASH_SECONDS    ?= 600
+
+soak: tools ## Many simulated seeds, long fuzzing, a long loop of kills; see the variables above it.
+	KVC_SIMULATION_SEEDS=$(KVC_SIMULATION_SEEDS) $(CARGO) test --release --test simulation -- --nocapture
+	KVC_LOG_SEEDS=$(KVC_LOG_SEEDS) $(CARGO) test --release --lib the_log_is_a_map_that_survives_crashes
+	$(CARGO) test --release --test sweep -- --nocapture
+	KVC_CRASH_SECONDS=$(KVC_CRASH_SECONDS) $(CARGO) test --release --test crash -- --nocapture
+	KVC_FUZZ_SECONDS=$(KVC_FUZZ_SECONDS) KVC_FUZZ_SEED=$$RANDOM fuzz/smoke.sh
 
 bench: ## The figures of the README, as one JSON object, and the rivals in a run of their own.
 	$(CARGO) run --release --features cli --bin kvcache -- bench --json core

@@ -4,10 +4,15 @@
 //! evicted; then, round by round, each is asked for all of them in the same random order. Where a cache takes a hasher
 //! it gets foldhash, the fastest of those in use; the allocator is asked for huge pages, as the engine is. What counts
 //! is the ratio of each round; the medians are shown.
+//!
+//! With the argument `tiers` and a folder: the file tier beside another disk cache, see [`tiers`].
+//!
+//! With the argument `tiers` and a folder: the file tier beside another disk cache, see [`tiers`].
 #![deny(unsafe_code)]
 
 mod allocator;
 mod rivals;
+mod tiers;
 
 use std::error::Error;
 use std::os::unix::process::CommandExt;
@@ -45,9 +50,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     if std::env::var_os(TUNABLES.0).is_none() {
         // Read when a program begins, so it begins again.
         let program = std::env::current_exe()?;
-        return Err(Command::new(program).env(TUNABLES.0, TUNABLES.1).exec().into());
+        return Err(Command::new(program)
+            .args(std::env::args_os().skip(1))
+            .env(TUNABLES.0, TUNABLES.1)
+            .exec()
+            .into());
     }
-    let report = measure()?;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let report = match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => measure()?,
+        ["tiers"] => tiers::measure(".".as_ref())?,
+        ["tiers", folder] => tiers::measure(folder.as_ref())?,
+        _ => return Err("nothing for look-ups, or 'tiers' and a folder for file tiers".into()),
+    };
     println!("{}", serde_json::to_string_pretty(&report)?);
     Ok(())
 }

@@ -2,10 +2,15 @@
 #![deny(unsafe_code)]
 
 mod bench;
+mod content;
 mod demo;
+mod latency;
 mod plan;
+mod replay;
 mod size;
 mod sys;
+mod tierfile;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -26,16 +31,30 @@ struct Command {
 enum Action {
     /// Prints the exact bytes of everything that an engine of this configuration will ever hold
     Plan(plan::PlanArgs),
-    /// Shows the engine at work: blocks in and out, checked, evictions, views, prefixes, statistics
-    Demo,
+    /// The main job: a real trace through memory, NVMe and disk, killed on the way, goes on with what the files hold
+    Demo(demo::DemoArgs),
+    /// Replays a trace of requests through memory, NVMe and disk with real bytes, and checks every one that comes back
+    Replay(replay::ReplayArgs),
+    /// Verifies the file of a tier: exits with 0 where all is well, 1 where something is damaged, 2 where it is none
+    Check(tierfile::CheckArgs),
+    /// Shows what is in the file of a tier: segments and the newest records
+    Inspect(tierfile::InspectArgs),
     /// Measures the engine against the least that its work can cost
     Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
-    match Command::parse().action {
+    let action = Command::parse().action;
+    // The demonstration has a folder to clean up first.
+    if !matches!(action, Action::Demo(_)) {
+        sys::process::end_with_reader();
+    }
+    match action {
         Action::Plan(args) => refused(plan::run(&args)),
-        Action::Demo => outcome(demo::run()),
+        Action::Demo(args) => outcome(demo::run(&args)),
+        Action::Replay(args) => outcome(replay::run(&args)),
+        Action::Check(args) => tierfile::check(&args),
+        Action::Inspect(args) => tierfile::inspect(&args),
         Action::Bench(args) => outcome(bench::run(&args)),
     }
 }
@@ -51,11 +70,12 @@ fn refused(result: Result<(), kvcache::ConfigError>) -> ExitCode {
     }
 }
 
-/// 1 for whatever else went wrong.
+/// As [`refused`], and 1 for whatever else went wrong.
 fn outcome(result: Result<(), Box<dyn std::error::Error>>) -> ExitCode {
-    match result {
+    match result.map_err(|error| error.downcast::<kvcache::ConfigError>()) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
+        Err(Ok(error)) => refused(Err(*error)),
+        Err(Err(error)) => {
             eprintln!("kvcache: {error}");
             ExitCode::FAILURE
         }

@@ -2,8 +2,9 @@
 
 use clap::{Args, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use kvcache::config::PolicyKind;
-use kvcache::units::Bytes;
+use kvcache::budget::Component;
+use kvcache::config::{FileTier, PolicyKind};
+use kvcache::units::{Bytes, Tier};
 use kvcache::{Config, ConfigError, Plan};
 use serde::Serialize;
 
@@ -57,9 +58,40 @@ pub struct PlanArgs {
     /// Worker threads; 0 is tick mode [default: 0]
     #[arg(long, value_name = "COUNT")]
     workers: Option<u64>,
+    #[command(flatten)]
+    files: Box<FileArgs>,
     /// One JSON object instead of a table
     #[arg(long)]
     json: bool,
+}
+
+/// What decides the plan of the file tiers.
+#[derive(Args, Debug)]
+pub struct FileArgs {
+    /// Bytes of the NVMe tier's file; 0 for none [default: 0]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    nvme_bytes: Option<u64>,
+    /// Bytes of the NVMe tier that are written and given up together [default: by the file's size]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    nvme_segment_bytes: Option<u64>,
+    /// Most blocks known in the NVMe tier [default: as many of the largest as there is room for]
+    #[arg(long, value_name = "COUNT")]
+    nvme_blocks: Option<u64>,
+    /// Most requests to the NVMe tier's device under way [default: 32]
+    #[arg(long, value_name = "COUNT")]
+    nvme_depth: Option<u64>,
+    /// Bytes of the disk tier's file; 0 for none [default: 0]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    disk_bytes: Option<u64>,
+    /// Bytes of the disk tier that are written and given up together [default: by the file's size]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    disk_segment_bytes: Option<u64>,
+    /// Most blocks known in the disk tier [default: as many of the largest as there is room for]
+    #[arg(long, value_name = "COUNT")]
+    disk_blocks: Option<u64>,
+    /// Most requests to the disk tier's device under way [default: 32]
+    #[arg(long, value_name = "COUNT")]
+    disk_depth: Option<u64>,
 }
 
 impl PlanArgs {
@@ -75,8 +107,42 @@ impl PlanArgs {
             lane_depth: self.lane_depth.unwrap_or(default.lane_depth),
             events_count: self.events.unwrap_or(default.events_count),
             workers_count: self.workers.unwrap_or(default.workers_count),
+            nvme: self.files.nvme(),
+            disk: self.files.disk(),
             ..default
         }
+    }
+}
+
+impl FileArgs {
+    fn nvme(&self) -> FileTier {
+        file_tier(
+            self.nvme_bytes,
+            self.nvme_segment_bytes,
+            self.nvme_blocks,
+            self.nvme_depth,
+        )
+    }
+
+    fn disk(&self) -> FileTier {
+        file_tier(
+            self.disk_bytes,
+            self.disk_segment_bytes,
+            self.disk_blocks,
+            self.disk_depth,
+        )
+    }
+}
+
+/// A file tier that costs what is said here, and the rest by default.
+fn file_tier(bytes: Option<u64>, segment_bytes: Option<u64>, blocks: Option<u64>, depth: Option<u64>) -> FileTier {
+    let default = FileTier::NONE;
+    FileTier {
+        bytes: bytes.unwrap_or(default.bytes),
+        segment_bytes: segment_bytes.unwrap_or(default.segment_bytes),
+        blocks_count: blocks.unwrap_or(default.blocks_count),
+        depth: depth.unwrap_or(default.depth),
+        ..default
     }
 }
 
@@ -95,6 +161,17 @@ pub fn run(args: &PlanArgs) -> Result<(), ConfigError> {
     Ok(())
 }
 
+/// The components that there are.
+fn parts(plan: &Plan) -> impl Iterator<Item = &Component> {
+    plan.components().iter().filter(|component| component.bytes != 0)
+}
+
+/// The tiers that have a file, and its bytes.
+fn files(plan: &Plan) -> impl Iterator<Item = (Tier, u64)> {
+    let tiers = Tier::ALL.into_iter().map(|tier| (tier, plan.file_bytes(tier)));
+    tiers.filter(|(_, bytes)| *bytes != 0)
+}
+
 /// The plan as a table.
 pub fn table(plan: &Plan) -> Table {
     let mut table = Table::new();
@@ -106,7 +183,7 @@ pub fn table(plan: &Plan) -> Table {
         "bytes",
         "share",
     ]);
-    for component in plan.components().iter().filter(|component| component.bytes != 0) {
+    for component in parts(plan) {
         table.add_row([
             Cell::new(component.name),
             Cell::new(component.tier.name()),
@@ -119,15 +196,20 @@ pub fn table(plan: &Plan) -> Table {
     table
 }
 
-/// What the components add up to, in lines.
+/// What the components add up to, in lines; then the files, which are no memory.
 pub fn totals(plan: &Plan) -> String {
-    let slots_bytes = plan.bytes() - plan.metadata_bytes();
     let line = |name: &str, bytes: u64| format!("{name:<22}{:>12}  {bytes:>20} bytes\n", Bytes(bytes).to_string());
+    let mut lines = line("metadata", plan.metadata_bytes());
+    if plan.buffers_bytes() != 0 {
+        lines += &line("buffers", plan.buffers_bytes());
+    }
+    lines += &line("slots", plan.slots_bytes());
+    lines += &line("total", plan.bytes());
+    for (tier, bytes) in files(plan) {
+        lines += &line(&format!("file of {}", tier.name()), bytes);
+    }
     format!(
-        "{}{}{}{:<22}{:>12.1}  bytes of key, index, state and policy\n{:<22}{:>12}",
-        line("metadata", plan.metadata_bytes()),
-        line("slots", slots_bytes),
-        line("total", plan.bytes()),
+        "{lines}{:<22}{:>12.1}  bytes of key, index, state and policy\n{:<22}{:>12}",
         "metadata per block",
         plan.metadata_bytes_per_block(),
         "blocks",
@@ -152,10 +234,21 @@ struct PlanJson {
     slots_count: u64,
     slot_bytes: u64,
     metadata_bytes: u64,
+    buffers_bytes: u64,
     slots_bytes: u64,
     bytes: u64,
     metadata_bytes_per_block: f64,
+    files: Vec<FileJson>,
     components: Vec<ComponentJson>,
+}
+
+#[derive(Serialize)]
+struct FileJson {
+    tier: &'static str,
+    bytes: u64,
+    segment_bytes: u64,
+    segments_count: u64,
+    blocks_count: u64,
 }
 
 #[derive(Serialize)]
@@ -176,12 +269,20 @@ impl PlanJson {
             slots_count: plan.slots_count(),
             slot_bytes: plan.slot_bytes(),
             metadata_bytes: plan.metadata_bytes(),
-            slots_bytes: plan.bytes() - plan.metadata_bytes(),
+            buffers_bytes: plan.buffers_bytes(),
+            slots_bytes: plan.slots_bytes(),
             bytes: plan.bytes(),
             metadata_bytes_per_block: plan.metadata_bytes_per_block(),
-            components: plan
-                .components()
-                .iter()
+            files: files(plan)
+                .map(|(tier, bytes)| FileJson {
+                    tier: tier.name(),
+                    bytes,
+                    segment_bytes: plan.log(tier).segment_bytes,
+                    segments_count: plan.log(tier).segments_count,
+                    blocks_count: plan.log(tier).blocks_count,
+                })
+                .collect(),
+            components: parts(plan)
                 .map(|component| ComponentJson {
                     name: component.name,
                     tier: component.tier.name(),

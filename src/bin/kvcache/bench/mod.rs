@@ -9,10 +9,13 @@ mod lookup;
 mod machine;
 mod report;
 mod seals;
+mod tiers;
 
 use std::error::Error;
+use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use report::{Report, Wanted};
 
@@ -21,6 +24,8 @@ use report::{Report, Wanted};
 pub enum Section {
     /// Look-ups, copies, heap and system calls, the time to open
     Core,
+    /// The NVMe tier beside raw I/O: throughput, one cold block, hits in memory meanwhile
+    Tiers,
 }
 
 /// How to measure.
@@ -35,6 +40,9 @@ pub struct BenchArgs {
     /// Rounds in which everything is measured once; the medians count
     #[arg(long, value_name = "COUNT", default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
+    /// For the tiers: the folder whose file system is measured; needs some 6 GB
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    dir: PathBuf,
 }
 
 /// Measures and prints.
@@ -42,15 +50,26 @@ pub struct BenchArgs {
 /// # Errors
 /// The system's, or an engine that answers wrongly.
 pub fn run(args: &BenchArgs) -> Result<(), Box<dyn Error>> {
-    let report = match args.section {
-        Section::Core => core(usize::from(args.rounds))?,
-    };
-    if args.json {
-        crate::print_json(&report);
-    } else {
-        print!("{}", report.text());
+    let rounds = usize::from(args.rounds);
+    match args.section {
+        Section::Core => {
+            let report = core(rounds)?;
+            show(&report, &report.wanted, args.json);
+        }
+        Section::Tiers => {
+            let report = tiers::measure(rounds, &args.dir)?;
+            show(&report, &report.wanted, args.json);
+        }
     }
     Ok(())
+}
+
+fn show(figures: &impl Serialize, wanted: &[Wanted], json: bool) {
+    if json {
+        crate::print_json(figures);
+    } else {
+        print!("{}", report::text(figures, wanted));
+    }
 }
 
 fn core(rounds: usize) -> Result<Report, Box<dyn Error>> {

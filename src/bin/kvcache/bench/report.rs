@@ -68,32 +68,30 @@ impl Wanted {
     }
 }
 
-impl Report {
-    /// The report for people: every figure, then every bound.
-    pub fn text(&self) -> String {
-        let mut figures = Table::new();
-        figures
-            .load_style(presets::UTF8_FULL_CONDENSED)
-            .set_header(["figure", "value"]);
-        if let Ok(Value::Object(fields)) = serde_json::to_value(self) {
-            for (name, value) in fields.iter().filter(|(name, _)| *name != "wanted") {
-                add(&mut figures, name, value);
-            }
+/// A report for people: every figure, then every bound.
+pub fn text(report: &impl Serialize, wanted: &[Wanted]) -> String {
+    let mut figures = Table::new();
+    figures
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_header(["figure", "value"]);
+    if let Ok(Value::Object(fields)) = serde_json::to_value(report) {
+        for (name, value) in fields.iter().filter(|(name, _)| *name != "wanted") {
+            add(&mut figures, name, value);
         }
-        let mut bounds = Table::new();
-        bounds
-            .load_style(presets::UTF8_FULL_CONDENSED)
-            .set_header(["ratio or figure", "value", "wanted", ""]);
-        for wanted in &self.wanted {
-            bounds.add_row([
-                Cell::new(wanted.field),
-                right(format!("{:.3}", wanted.value)),
-                right(format!("{} {}", wanted.relation, wanted.bound)),
-                Cell::new(if wanted.met { "yes" } else { "NO" }),
-            ]);
-        }
-        format!("{figures}\n{bounds}\n")
     }
+    let mut bounds = Table::new();
+    bounds
+        .load_style(presets::UTF8_FULL_CONDENSED)
+        .set_header(["ratio or figure", "value", "wanted", ""]);
+    for wanted in wanted {
+        bounds.add_row([
+            Cell::new(wanted.field),
+            right(format!("{:.3}", wanted.value)),
+            right(format!("{} {}", wanted.relation, wanted.bound)),
+            Cell::new(if wanted.met { "yes" } else { "NO" }),
+        ]);
+    }
+    format!("{figures}\n{bounds}\n")
 }
 
 fn add(table: &mut Table, name: &str, value: &Value) {

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use kvcache::{Key, PutInfo, Status};
 
-use super::{BLOCK_BYTES, Demo};
+use super::memory::{BLOCK_BYTES, Memory};
 
 /// Tokens of a prompt.
 const TOKENS: usize = 4096;
@@ -19,8 +19,8 @@ const BLOCKS: usize = TOKENS / TOKENS_PER_BLOCK.get();
 const MATCHES: usize = 1000;
 
 /// Puts one prompt's blocks and asks for another's.
-pub fn prefix(demo: &mut Demo) -> Result<(), Status> {
-    demo.screen.heading("Two prompts that begin alike");
+pub fn prefix(memory: &mut Memory<'_>) -> Result<(), Status> {
+    memory.screen.heading("Two prompts that begin alike");
     let first: [u32; TOKENS] = core::array::from_fn(|place| place as u32 * 7 % 32_000);
     let mut second = first;
     second[TOKENS_SHARED..].iter_mut().for_each(|token| *token += 1);
@@ -39,15 +39,15 @@ pub fn prefix(demo: &mut Demo) -> Result<(), Status> {
             tokens_count: TOKENS_PER_BLOCK.get() as u64,
             ..PutInfo::default()
         };
-        demo.cache.put(key, demo.buffer.filled(key), &info)?;
+        memory.put(key, &info)?;
         parent = Some(*key);
     }
-    demo.times.clear();
+    memory.times.clear();
     let mut resident = 0;
     for _ in 0..MATCHES {
         let begun = Instant::now();
-        resident = demo.cache.match_prefix(&second, true);
-        demo.times.add(begun.elapsed());
+        resident = memory.cache.match_prefix(&second, true);
+        memory.times.add(begun.elapsed());
     }
     println!(
         "    {TOKENS} tokens each, the first {TOKENS_SHARED} the same, {TOKENS_PER_BLOCK} to a block, keys chained"
@@ -57,8 +57,8 @@ pub fn prefix(demo: &mut Demo) -> Result<(), Status> {
         resident as usize * TOKENS_PER_BLOCK.get(),
         (resident as usize * BLOCK_BYTES) >> 20
     );
-    demo.times.show("match of 256 keys", 0);
-    demo.expect(
+    memory.times.show("match of 256 keys", 0);
+    memory.expect(
         resident == (TOKENS_SHARED / TOKENS_PER_BLOCK.get()) as u64,
         "whole shared blocks are found, and none beyond",
     );

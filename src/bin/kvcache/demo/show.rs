@@ -1,13 +1,10 @@
 //! How the demonstration looks. Nothing here allocates once it was made.
 
 use std::cell::Cell;
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{IsTerminal, stdout};
 use std::time::Duration;
 
-/// Characters of a bar.
-const BAR_WIDTH: u64 = 48;
-
-/// Standard output: with a progress bar and bold headings if it is a terminal.
+/// Standard output: with bold headings if it is a terminal.
 pub struct Screen {
     terminal: bool,
     headings_count: Cell<u32>,
@@ -31,32 +28,6 @@ impl Screen {
         } else {
             println!("\n {number}  {title}");
         }
-    }
-
-    /// A bar that grows, on a terminal; it goes when `done` is `total`.
-    pub fn progress(&self, done: u64, total: u64) {
-        let step = (total / BAR_WIDTH).max(1);
-        if !self.terminal || (!done.is_multiple_of(step) && done != total) {
-            return;
-        }
-        print!("\r    ");
-        if done == total {
-            print!("\x1b[K\r");
-        } else {
-            for place in 0..BAR_WIDTH {
-                print!("{}", if place * total < done * BAR_WIDTH { '█' } else { '░' });
-            }
-            print!(" {done}/{total}");
-        }
-        // A bar that is not seen is not missed.
-        let _ = stdout().flush();
-    }
-
-    /// A row of `count` marks.
-    pub fn map(&self, count: u64, mark: impl Fn(u64) -> char) {
-        print!("    ");
-        (0..count).for_each(|place| print!("{}", mark(place)));
-        println!();
     }
 }
 

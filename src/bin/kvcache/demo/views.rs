@@ -4,31 +4,31 @@ use std::time::Instant;
 
 use kvcache::{PutInfo, Status};
 
-use super::blocks::put_next;
-use super::content::{fill, key, wrong_bytes};
-use super::{BLOCK_BYTES, BLOCKS, Demo};
+use super::memory::{BLOCK_BYTES, BLOCKS, Memory, key};
+use crate::content::{fill, wrong_bytes};
 
 /// Views timed.
 const VIEWS: u64 = 1000;
 
 /// Looks at blocks in place, and at one that nobody can evict meanwhile.
-pub fn views(demo: &mut Demo) -> Result<(), Status> {
-    demo.screen.heading("Reading in place: a view instead of a copy");
-    demo.times.clear();
-    let newest = key(demo.next - 1);
+pub fn views(memory: &mut Memory<'_>) -> Result<(), Status> {
+    memory.screen.heading("Reading in place: a view instead of a copy");
+    memory.times.clear();
+    memory.put_next()?;
+    let newest = key(memory.next - 1);
     for _ in 0..VIEWS {
         let begun = Instant::now();
-        drop(demo.cache.acquire(&newest)?);
-        demo.times.add(begun.elapsed());
+        drop(memory.cache.acquire(&newest)?);
+        memory.times.add(begun.elapsed());
     }
-    demo.times.show("acquire, release", 0);
+    memory.times.show("acquire, release", 0);
 
     let held = newest;
-    let pinned = demo.cache.acquire_raw(&held)?;
+    let pinned = memory.cache.acquire_raw(&held)?;
     for _ in 0..BLOCKS + 64 {
-        put_next(demo)?;
+        memory.put_next()?;
     }
-    let view = demo.cache.acquire(&held);
+    let view = memory.cache.acquire(&held);
     let wrong = view
         .as_deref()
         .map_or(BLOCK_BYTES as u64, |bytes| wrong_bytes(&held, bytes));
@@ -37,26 +37,26 @@ pub fn views(demo: &mut Demo) -> Result<(), Status> {
         "    a block held in view while {} others came: still there, {wrong} wrong bytes",
         BLOCKS + 64
     );
-    demo.wrong_bytes += wrong;
-    demo.cache.release_raw(&pinned)?;
-    let stale = demo.cache.release_raw(&pinned);
+    memory.wrong_bytes += wrong;
+    memory.cache.release_raw(&pinned)?;
+    let stale = memory.cache.release_raw(&pinned);
     println!(
         "    released; once more: {}",
         stale.map_or_else(Status::name, |()| "released twice")
     );
-    demo.expect(stale == Err(Status::Stale), "a view is released once");
+    memory.expect(stale == Err(Status::Stale), "a view is released once");
     Ok(())
 }
 
 /// Fills a block in place.
-pub fn reservations(demo: &mut Demo) -> Result<(), Status> {
-    demo.screen.heading("Writing in place: reserve, fill, commit");
-    let key = key(demo.next);
-    demo.next += 1;
-    let mut reservation = demo.cache.reserve(&key, BLOCK_BYTES as u64, &PutInfo::default())?;
+pub fn reservations(memory: &mut Memory<'_>) -> Result<(), Status> {
+    memory.screen.heading("Writing in place: reserve, fill, commit");
+    let key = key(memory.next);
+    memory.next += 1;
+    let mut reservation = memory.cache.reserve(&key, BLOCK_BYTES as u64, &PutInfo::default())?;
     fill(&key, &mut reservation);
-    let readable_before = demo.cache.match_prefix(&[key], false) == 1;
-    let second = demo
+    let readable_before = memory.cache.match_prefix(&[key], false) == 1;
+    let second = memory
         .cache
         .reserve(&key, BLOCK_BYTES as u64, &PutInfo::default())
         .map(|_| ());
@@ -65,13 +65,13 @@ pub fn reservations(demo: &mut Demo) -> Result<(), Status> {
         second.map_or_else(Status::name, |()| "to fill it too")
     );
     reservation.commit()?;
-    let wrong = demo
+    let wrong = memory
         .cache
         .acquire(&key)
         .map_or(BLOCK_BYTES as u64, |view| wrong_bytes(&key, &view));
     println!("    committed: readable, {wrong} wrong bytes, copied never");
-    demo.wrong_bytes += wrong;
-    demo.expect(!readable_before, "nothing is readable before commit");
-    demo.expect(second == Err(Status::Pending), "one producer fills a block");
+    memory.wrong_bytes += wrong;
+    memory.expect(!readable_before, "nothing is readable before commit");
+    memory.expect(second == Err(Status::Pending), "one producer fills a block");
     Ok(())
 }

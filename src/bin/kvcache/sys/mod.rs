@@ -2,5 +2,7 @@
 
 pub mod allocator;
 pub mod clock;
+pub mod device;
 pub mod memory;
+pub mod process;
 pub mod seccomp;
