@@ -124,7 +124,8 @@ pub(super) struct Frame {
     token_owner: u32,
     /// By token: the next free one.
     token_next: u32,
-    _padding: u32,
+    /// By token: the period in which its request was begun.
+    token_period: u32,
 }
 
 /// A request that came back.
@@ -151,6 +152,8 @@ pub(super) struct Frames<'m> {
     under_way: u32,
     /// Whether requests were begun that the device may still be gathering.
     gathered: bool,
+    /// The period of time that it is now.
+    period: u32,
     memory: PhantomData<&'m mut [u8]>,
 }
 
@@ -182,6 +185,7 @@ impl<'m> Frames<'m> {
             writing: 0,
             under_way: 0,
             gathered: false,
+            period: 0,
             memory: PhantomData,
         }
     }
@@ -221,13 +225,14 @@ impl<'m> Frames<'m> {
         let index = self.free;
         let state = self.states.get_mut(index as usize)?;
         self.free = state.next;
-        let kept = (state.token_owner, state.token_next);
+        let kept = (state.token_owner, state.token_next, state.token_period);
         *state = Frame {
             next: NONE,
             follower: NONE,
             writes: u8::from(purpose == Use::Write),
             token_owner: kept.0,
             token_next: kept.1,
+            token_period: kept.2,
             ..Frame::zeroed()
         };
         self.free_count -= 1;
@@ -357,10 +362,30 @@ impl<'m> Frames<'m> {
         }
         place.token_owner = owner;
         place.token_next = token;
+        place.token_period = self.period;
         self.free_token = next;
         self.under_way += 1;
         self.gathered = true;
         true
+    }
+
+    /// Notes which period of time it is now. Whether a request has been under way for more than a whole one.
+    pub(super) fn period_set(&mut self, period: u32) -> bool {
+        if period == self.period {
+            return false;
+        }
+        let paused = period.wrapping_sub(self.period) > 1;
+        self.period = period;
+        let mut lost = false;
+        for (token, state) in (0..).zip(self.states.iter_mut()) {
+            if paused {
+                // Nobody looked for so long: what is under way is looked at from now on.
+                state.token_period = period;
+            }
+            // A token under way is linked to itself. It was begun in its period or the next, nobody having looked yet.
+            lost |= state.token_next == token && period.wrapping_sub(state.token_period) >= 3;
+        }
+        lost
     }
 
     /// Has the device pass on what it gathers, so that it works while the caller goes on.

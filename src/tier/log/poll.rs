@@ -28,6 +28,8 @@ pub(super) struct Health {
     progress_ns: u64,
     /// Waited since then by callers whose clock may stand still.
     waited_ns: u64,
+    /// The same since the log was opened.
+    waited_ns_all: u64,
     /// When the frame that is being filled was first seen.
     staged_ns: Option<u64>,
 }
@@ -42,6 +44,7 @@ impl Health {
             stall_ns,
             progress_ns: 0,
             waited_ns: 0,
+            waited_ns_all: 0,
             staged_ns: None,
         }
     }
@@ -97,7 +100,10 @@ impl Log<'_> {
             .saturating_sub(self.health.progress_ns)
             .max(self.health.waited_ns);
         let stalled = self.frames.under_way() != 0 && idle_ns >= self.health.stall_ns;
-        if stalled || self.health.is_failing() {
+        // One request may be lost while others come back: whoever waits for it must not wait for ever.
+        let periods = now_ns.saturating_add(self.health.waited_ns_all) / self.health.stall_ns.max(1);
+        let lost = self.frames.period_set(periods as u32);
+        if stalled || lost || self.health.is_failing() {
             self.go_offline(tell);
         }
         work
@@ -106,6 +112,7 @@ impl Log<'_> {
     /// Notes that a caller waited so long without any progress while the engine's clock may stand still.
     pub fn waited(&mut self, ns: u64) {
         self.health.waited_ns = self.health.waited_ns.saturating_add(ns);
+        self.health.waited_ns_all = self.health.waited_ns_all.saturating_add(ns);
     }
 
     fn progress(&mut self, now_ns: u64) {

@@ -276,6 +276,57 @@ fn a_stall_is_noticed_by_the_clock_and_by_waiting() {
     }
 }
 
+/// One request that never comes back, beside others that do, ends a device too: somebody waits for it. A pause of those
+/// who drive the log does not.
+#[test]
+fn a_lost_request_is_noticed_while_others_come_back() {
+    let layout = layout(6);
+    let device = Memory::new(blank(&layout), 5);
+    let mut room = Room::new(&layout);
+    let mut log = room.log(&device, layout, identity());
+    open(&mut log).unwrap();
+    let mut events = Vec::new();
+    log.append(&info(1, 3), b"one", 1, false).unwrap();
+    assert!(flush(&mut log, &mut events));
+    let place = events.iter().find_map(|event| match event {
+        LogEvent::Written { offset, .. } => Some(*offset),
+        _ => None,
+    });
+    let mut target = vec![0; 3];
+    let request = ReadRequest {
+        offset: place.unwrap(),
+        payload_bytes: 3,
+        key: key(1),
+        target: target.as_mut_ptr(),
+        tag: 9,
+    };
+    device.lock().holds_reads = true;
+    // SAFETY: I2, the outcome is told below.
+    unsafe { log.read(&request) }.unwrap();
+    events.clear();
+    // The log was left alone for long.
+    let mut now_ns = 70_000_000_000;
+    let mut steps = 0;
+    while !log.is_offline() {
+        steps += 1;
+        assert!(steps < 100, "nobody notices");
+        let _ = log.append(&info(2, 3), b"two", 2, false);
+        log.push();
+        for _ in 0..20 {
+            log.poll(now_ns, &mut |event| events.push(event));
+        }
+        now_ns += 110_000_000;
+    }
+    assert!(steps > 15, "too early: {steps}");
+    let result = Err(ReadFault::Offline);
+    assert!(events.contains(&LogEvent::Read { tag: 9, result }));
+    assert!(events.iter().any(|event| matches!(event, LogEvent::Written { .. })));
+    // What comes back at last harms nobody.
+    device.lock().holds_reads = false;
+    settle(&mut log);
+    assert_eq!(target, [0; 3]);
+}
+
 #[test]
 fn a_file_that_is_cut_off_under_the_log_only_loses_blocks() {
     let layout = layout(6);
