@@ -231,7 +231,7 @@ pub enum VictimStep {
 pub struct LogMemory<'m> {
     /// [`LogLayout::words_count`] words, zero.
     pub words: &'m mut [u64],
-    /// [`LogLayout::frames_count`] frames of [`LogLayout::frame_stride_bytes`] bytes each, page-aligned.
+    /// As many frames as the layout has, of [`LogLayout::frame_stride_bytes`] bytes each, page-aligned.
     pub frames: *mut u8,
 }
 
