@@ -35,7 +35,8 @@
 //! just condemned dooms it, and the evictor removes it in either case: what was removed is never rolled back.
 //!
 //! **Progress.** Every transition is wait-free: one attempt, an answer. A thread that stops while it has claimed or
-//! condemned a block keeps that one block from being read and reused.
+//! condemned a block keeps that one block from being read and reused, and the file segment that it lies in from being
+//! given up. So nobody waits for the pump, or for anybody, between claiming and letting go.
 
 use crate::key::Key;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};

@@ -293,6 +293,17 @@ impl<'m> Index<'m> {
         })
     }
 
+    /// The entry with the key, in whatever phase, that is as `ask` says. Only for who knows that such an entry is not
+    /// freed in the meantime.
+    pub(crate) fn find_where(&self, key: &Key, mut ask: impl FnMut(u32, State) -> bool) -> Option<u32> {
+        let words = key.words();
+        self.search(self.home(key), |index| {
+            let entry = &self.entries[index as usize];
+            let state = entry.state();
+            (entry.key_is(&words) && ask(index, state)).then_some(index)
+        })
+    }
+
     /// Whether an entry other than `except` had the key, was removed, and is as `ask` says.
     pub(crate) fn any_removed(&self, key: &Key, except: u32, mut ask: impl FnMut(u32, State) -> bool) -> bool {
         let words = key.words();

@@ -93,7 +93,7 @@ impl Engine<'_> {
                 match self.stage(lower, &mut pump, state.cursor) {
                     Staged::Begun => state.written += 1,
                     Staged::Needless => {}
-                    Staged::Later => {
+                    Staged::Later | Staged::Behind => {
                         drop(pump);
                         return None;
                     }

@@ -29,6 +29,8 @@ mod raise;
 mod recover;
 mod segment;
 mod store;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod word;
 mod write;
 

@@ -12,7 +12,7 @@ use super::store::Store;
 use super::word::{MOVING, WRITING};
 use super::{COUNTERS, Lower, TIERS};
 use crate::block::BlockRef;
-use crate::block::entry::Phase;
+use crate::block::entry::{Phase, State};
 use crate::engine::{Clock, Engine};
 use crate::metrics::{Counter, EventKind};
 use crate::sync::atomic::Ordering;
@@ -55,8 +55,11 @@ impl Engine<'_> {
                         info,
                         tombstone,
                     } => {
-                        if !tombstone {
-                            self.leave(lower, pump, place, kept, offset, payload_bytes, &info);
+                        if !tombstone && !self.leave(lower, pump, place, kept, offset, payload_bytes, &info) {
+                            if let Some(store) = &mut pump.stores[place] {
+                                store.log.victim_again();
+                            }
+                            return done;
                         }
                     }
                     VictimStep::Done => store.movement = Movement::Draining(kept),
@@ -148,7 +151,19 @@ impl Engine<'_> {
         done
     }
 
-    /// Decides what becomes of one record of the segment that is given up.
+    /// Decides what becomes of one record of the segment that is given up; false if that must wait.
+    ///
+    /// When all records are dealt with, no block that can be read, now or later, lies in the segment. That takes four
+    /// steps:
+    /// - The entry whose location is this record's is found whatever its phase, for what is looked at holds still: a
+    ///   location is changed by the pump alone, and an entry that has one is freed by the pump alone, so that its key,
+    ///   its generation and its tag in the index stay, too.
+    /// - In an evictor's or an asker's hands it may come back under its key with the location that it went with. So it
+    ///   is looked at again until it is out of them. To forget the location at once would be wrong in a remover's: it
+    ///   may rely on the location for its tombstone, having asked for `limbo` before that was set.
+    /// - That ends: whoever condemns or claims a block takes a bounded number of steps of its own, with no wait for the
+    ///   pump or anybody else among them, before it lets it go. The pump itself is never called in between.
+    /// - Removed or doomed, it is never read again, and its tombstone comes from its location.
     #[allow(clippy::too_many_arguments)]
     fn leave(
         &self,
@@ -159,16 +174,23 @@ impl Engine<'_> {
         offset: u64,
         payload_bytes: u32,
         info: &RecordInfo,
-    ) {
-        let (Some(face), Some(found)) = (lower.face(place), self.index.find(&info.key)) else {
-            return;
+    ) -> bool {
+        let Some(face) = lower.face(place) else { return true };
+        let here = |index, state: State| face.word(index).location(state.generation()) == Some(offset);
+        let Some(index) = self.index.find_where(&info.key, here) else {
+            return true;
         };
-        let (index, generation) = (found.index, found.state.generation());
-        let word = face.word(index);
-        if word.location(generation) != Some(offset) {
-            return;
+        // Ordered, behind the store to `limbo`: who removes the block after this look sees that, and leaves its
+        // tombstone to nothing else.
+        let state = self.entries[index as usize].state_ordered();
+        match state.phase() {
+            Phase::Condemned | Phase::Claimed => return false,
+            Phase::Removed | Phase::Doomed => return true,
+            _ => {}
         }
-        let hit = word.hits(generation) != 0 || found.state.phase() == Phase::Raising;
+        let generation = state.generation();
+        let word = face.word(index);
+        let hit = word.hits(generation) != 0 || state.phase() == Phase::Raising;
         let half = self.plan.log(TIERS[place]).segment_bytes / 2;
         let next = lower.working().find(|&(next, _)| next > place);
         let target = if hit && kept.bytes + u64::from(payload_bytes) <= half {
@@ -192,7 +214,7 @@ impl Engine<'_> {
                 self.counters.add(self.stripe(), Counter::WritesRefused, 1);
             }
             self.lose_location(lower, place, index, COUNTERS[place].evictions);
-            return;
+            return true;
         };
         word.set(generation, MOVING);
         let mover = Mover {
@@ -203,7 +225,9 @@ impl Engine<'_> {
             since_ns: self.now_ns(),
             refusals: 0,
         };
-        let Some(store) = &mut pump.stores[place] else { return };
+        let Some(store) = &mut pump.stores[place] else {
+            return true;
+        };
         let request = ReadRequest {
             offset,
             payload_bytes,
@@ -221,6 +245,7 @@ impl Engine<'_> {
                 Movement::Walking(kept)
             }
         };
+        true
     }
 
     /// A block of the segment was read, or can't be.

@@ -33,6 +33,8 @@ pub(super) enum Staged {
     Needless,
     /// Not now: no buffer, no segment.
     Later,
+    /// Not before the tombstone of an earlier block under its key.
+    Behind,
     /// The tier does not take it: no budget, too large, offline.
     Refused,
 }
@@ -136,7 +138,7 @@ impl Engine<'_> {
         let key = self.entries[index as usize].key();
         let unburied = |other, state: State| lower.holds(other, state.generation());
         if self.index.any_removed(&key, index, unburied) {
-            return Staged::Later;
+            return Staged::Behind;
         }
         let Some((place, _)) = lower.working().next() else {
             return Staged::Refused;
@@ -180,7 +182,8 @@ impl Engine<'_> {
         self.after_hold(lower, index, generation);
     }
 
-    /// Writes what was asked for, and forgets what was removed, in the order in which it was asked for.
+    /// Writes what was asked for, and forgets what was removed, in the order in which it was asked for, except that a
+    /// block lets the tombstone past that it has to wait for.
     pub(super) fn write_on(&self, lower: &Lower<'_>, pump: &mut Pump<'_>) -> u64 {
         if pump.writes.is_empty() {
             pump.drains_count = pump.drains_count.wrapping_add(1);
@@ -198,6 +201,14 @@ impl Engine<'_> {
                 Phase::Claimed | Phase::Condemned | Phase::Doomed => true,
                 Phase::Resident if self.admitted(lower, pump, index) => match self.stage(lower, pump, index) {
                     Staged::Later => true,
+                    // Word is left for an entry, not for a life of it, and what was left for the last life may still
+                    // be there in the next. So the tombstone that this block waits for may stand behind it, even in
+                    // the inbox, which is only emptied once this queue is empty: waiting here would be for ever.
+                    Staged::Behind => {
+                        pump.writes.pop();
+                        lower.writes.put(index);
+                        continue;
+                    }
                     Staged::Begun | Staged::Needless => false,
                     Staged::Refused => {
                         self.counters.add(self.stripe(), Counter::WritesRefused, 1);
@@ -294,7 +305,7 @@ impl Engine<'_> {
                             done += 1;
                         }
                         Staged::Needless => {}
-                        Staged::Later | Staged::Refused => {
+                        Staged::Later | Staged::Behind | Staged::Refused => {
                             // It stays until its slot is needed.
                             self.policy.insert(index, &blocks);
                             break;
@@ -338,7 +349,7 @@ impl Engine<'_> {
             match staged {
                 Staged::Begun => under_way = true,
                 Staged::Refused => refused(index),
-                Staged::Later => {
+                Staged::Later | Staged::Behind => {
                     self.inbox.put(index);
                     under_way = true;
                 }

@@ -103,6 +103,11 @@ impl Log<'_> {
         }
     }
 
+    /// The record that was told last is the next one again, for who can't deal with it yet.
+    pub fn victim_again(&mut self) {
+        self.victim.next = self.victim.next.saturating_sub(1);
+    }
+
     /// The offsets of the segment that is given up, for those who forget what points into it.
     pub fn victim_range(&self) -> Range<u64> {
         self.victim.segment.map_or(0..0, |index| {

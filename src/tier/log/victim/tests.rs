@@ -19,7 +19,10 @@ fn steps(log: &mut Log<'_>) -> Option<Vec<Key>> {
             VictimStep::Pending => {
                 settle(log);
             }
-            VictimStep::Record { offset, info, .. } => {
+            record @ VictimStep::Record { offset, info, .. } => {
+                // Who can't deal with it yet is told it again.
+                log.victim_again();
+                assert_eq!(log.victim_next(), record);
                 assert!(offset > offset_last && log.victim_range().contains(&offset));
                 offset_last = offset;
                 keys.push(info.key);
