@@ -13,7 +13,7 @@ cd "$(dirname "$0")"
 SECONDS_EACH="${KVC_FUZZ_SECONDS:-10}"
 SEED="${KVC_FUZZ_SEED:-1}"
 TARGETS=("$@")
-[ ${#TARGETS[@]} -gt 0 ] || TARGETS=(operations config c_structs recovery)
+[ ${#TARGETS[@]} -gt 0 ] || TARGETS=(operations config c_structs recovery codec_decode codec_roundtrip codec_tables)
 
 HOST="$(rustc -vV | sed -n 's/^host: //p')"
 # Sanitizers and coverage are options of the nightly compiler; the stable one has them, too, behind this variable.

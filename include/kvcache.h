@@ -58,6 +58,9 @@
  * - pin: keeps a block where it is until it is released.
  * - lane: one producer's private queues of operations and completions. ticket: one submitted operation.
  * - geometry: what a key/value block consists of: layers, heads, tokens, element type.
+ * - plane: the keys, or the values, of one layer of a block.
+ * - codec: how a plane is encoded in fewer bytes. code: what a block is encoded as. tables: what some codecs need to
+ *   know about a model, trained on samples of it.
  * - plan: the exact bytes of everything, computed before anything exists.
  *
  * STATUSES
@@ -67,9 +70,9 @@
  * Numbers never change meaning. There is no errno and no last error: a refused configuration is explained in a
  * kvc_error_t that the caller brings, everything else is in the number. kvc_status_name gives its name.
  *
- * Outputs are written only on success (KVC_OK): after any other status they hold what they held before. The three
- * exceptions are said where they occur: kvc_error_t, the statuses inside the items of a batch, and kvc_view_ready
- * while it answers KVC_PENDING. Batches say how many they did.
+ * Outputs are written only on success (KVC_OK): after any other status they hold what they held before. The
+ * exceptions are said where they occur: kvc_error_t, the statuses inside the items of a batch, kvc_view_ready while
+ * it answers KVC_PENDING, and the buffers that codecs write to. Batches say how many they did.
  *
  * Every function that takes an engine can also answer the following; the functions list only what is special:
  * - KVC_E_NULL: the engine, or another pointer that must not be NULL, is NULL.
@@ -87,7 +90,7 @@
  * A parameter const kvc_engine_t * means: any number of threads may be in this call, and in others, at once. A
  * parameter kvc_engine_t * (kvc_shutdown, kvc_close) means: no other thread is in a call on this engine, and after
  * kvc_close none will be. Functions without an engine may always be called at once. What is different is said under
- * Threads:.
+ * Threads:. The same holds for const kvc_codec_t * and kvc_codec_t * (kvc_codec_close).
  *
  * On the memory tier, match, get, acquire, release, reserve and commit take no lock and make no system call; a reader
  * of a block writes nothing that other readers of the same block share, so readers do not slow each other down.
@@ -132,10 +135,10 @@
  *
  * HANDLES AND VALUES
  *
- * The engine is the only opaque pointer. It is an address in a table of the library and is never dereferenced before
- * it was found there, so a wrong or closed engine is KVC_E_HANDLE. The table's places are used in turn: only after
- * about a thousand other engines were opened can the handle of a closed one become that of another. At most 1024
- * engines are open in one process.
+ * Engines and codecs are the only opaque pointers. Each is an address in a table of the library and is never
+ * dereferenced before it was found there, so a wrong or closed one is KVC_E_HANDLE. The tables' places are used in
+ * turn: only after about a thousand others were opened can the handle of a closed one become that of another. At most
+ * 1024 engines and 1024 codecs are open in one process.
  *
  * Blocks, pins, tickets and lanes are pairs of index and generation. They may be copied and compared freely, hold
  * nothing, and need no destruction. One that was released, reclaimed or made up is KVC_E_STALE. All zero is never
@@ -215,8 +218,8 @@
  * PROCESSES
  *
  * An engine belongs to the process that opened it, and so do its files. After fork, the child gets KVC_E_FORKED from
- * every call and may open an engine of its own, with files of its own. The library installs no signal handlers; no
- * function may be called from one.
+ * every call and may open an engine of its own, with files of its own. Codecs work on in the child. The library
+ * installs no signal handlers; no function may be called from one.
  *
  * LIMITS
  *
@@ -297,6 +300,9 @@ typedef int32_t kvc_status_t;
 
 /* The buffer is smaller than what has to go into it; nothing was written. */
 #define KVC_E_TOO_SMALL (-106)
+
+/* The bytes are not what the library made: a code or tables that do not verify. */
+#define KVC_E_DAMAGED (-107)
 
 /* A field of the configuration is outside its range. */
 #define KVC_E_CONFIG (-200)
@@ -528,6 +534,98 @@ typedef struct kvc_geometry_t {
 kvc_status_t kvc_geometry_block_bytes(const kvc_geometry_t *geometry, uint64_t *bytes_out);
 
 /* ===================================================================================================================
+ * CHOOSING CODECS: WHICH CODEC ENCODES WHICH PLANES
+ * ===================================================================================================================
+ *
+ * Chapter Codecs says what each of them is. The same choice serves a codec of its own (kvc_codec_open) and a file
+ * tier of an engine (nvme_codec, disk_codec of kvc_config_t).
+ */
+
+/* The bytes as they are. */
+#define KVC_CODEC_RAW 0
+
+/* Lossless: byte planes, the one with the exponents compressed. */
+#define KVC_CODEC_LZ 1
+
+/* 8 bits, E4M3, without a scale. */
+#define KVC_CODEC_F8 2
+
+/* Integers of 8 bits, a scale per vector. */
+#define KVC_CODEC_I8 3
+
+/* Rotated, 16 levels per element, a scale per 32 elements. */
+#define KVC_CODEC_N4 4
+
+/* Rotated, coded along a trellis, 4 bits. */
+#define KVC_CODEC_T4 5
+
+/* Rotated, coded along a trellis, 3 bits. */
+#define KVC_CODEC_T3 6
+
+/* Rotated, coded along a trellis, 2 bits. */
+#define KVC_CODEC_T2 7
+
+/* Codebooks that were trained on samples, 2 bits. Needs tables. */
+#define KVC_CODEC_VQ 8
+
+/* Transform coder, calibrated on samples, at a chosen rate. Needs tables. */
+#define KVC_CODEC_XC 9
+
+/* How many codecs there are: they are the numbers below this. */
+#define KVC_CODECS_COUNT 10
+
+/* Most exceptions for layers in a kvc_codec_config_t. */
+#define KVC_CODEC_LAYERS_COUNT_MAX 8
+
+/* Layers that are encoded in another way than the rest. */
+typedef struct kvc_codec_layer_t {
+    /* First layer, from 0. */
+    uint32_t layer_first;
+    /* Last layer, itself included. */
+    uint32_t layer_last;
+    /* The codec of their keys (KVC_CODEC_...). */
+    uint32_t codec_key;
+    /* The codec of their values. */
+    uint32_t codec_value;
+} kvc_codec_layer_t;
+
+/* How blocks are encoded. Initialise with KVC_CODEC_CONFIG_INIT. */
+typedef struct kvc_codec_config_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* What the blocks consist of. Required. */
+    const kvc_geometry_t *geometry;
+    /* The codec of keys (KVC_CODEC_...), and of the one plane of geometries that have one. Default KVC_CODEC_RAW. */
+    uint64_t codec_key;
+    /* The codec of values. Default KVC_CODEC_RAW. */
+    uint64_t codec_value;
+    /* Tokens at the beginning of each sequence that are kept exactly, at most 65535. Default 0. */
+    uint64_t exact_tokens;
+    /* Layers at the beginning that are kept exactly, at most 1024; they go before layers. Default 0. */
+    uint64_t exact_layers_first;
+    /* Layers at the end that are kept exactly, at most 1024; they go before layers. Default 0. */
+    uint64_t exact_layers_last;
+    /* States of the trellis of t4, t3 and t2: 256, or 64, which encodes faster and loses a little. Default 256. */
+    uint64_t trellis_states;
+    /* 1 to have t4, t3 and t2 take the mean of each channel off the keys of a block first, else 0. Default 0. */
+    uint64_t key_mean;
+    /* Rate of xc in thousandths of a bit per element, 500 to 6000. Default 2300. */
+    uint64_t xc_millibits;
+    /* Relative error, in thousandths, that a sampled block may have before a tier takes the next better codec, at
+     * most 1000; 0 is no bound. Tiers look at it, kvc_codec_encode does not. Default 0.
+     */
+    uint64_t error_max_permille;
+    /* How many of layers are filled in, at most 8. Default 0. */
+    uint64_t layers_count;
+    /* Exceptions; a later one goes before an earlier one. */
+    kvc_codec_layer_t layers[8];
+    /* Tables for vq and xc, at a multiple of 64 bytes, or NULL. */
+    const void *codec_tables;
+    /* Bytes of the tables. */
+    uint64_t codec_tables_bytes;
+} kvc_codec_config_t;
+
+/* ===================================================================================================================
  * CONFIGURATION
  * ===================================================================================================================
  *
@@ -753,6 +851,16 @@ typedef struct kvc_config_t {
      * hour; after that an unwritten block is given up. KVC_NONE: never wait. Default 1000.
      */
     uint64_t write_wait_ms;
+    /* How the NVMe tier encodes blocks that have a geometry. geometry and the tables of the codec's configuration are
+     * not looked at: it is the block's geometry, and codec_tables below. Default NULL: not at all. Borrowed.
+     */
+    const kvc_codec_config_t *nvme_codec;
+    /* How the disk tier encodes blocks that have a geometry, as nvme_codec. Default NULL: not at all. Borrowed. */
+    const kvc_codec_config_t *disk_codec;
+    /* Tables for vq and xc; copied, so that they may begin anywhere. Default NULL: none. Borrowed. */
+    const void *codec_tables;
+    /* Bytes at codec_tables. 0 exactly when that is NULL. */
+    uint64_t codec_tables_bytes;
 } kvc_config_t;
 
 /* Why a configuration was refused. Initialise with KVC_ERROR_INIT.
@@ -853,8 +961,8 @@ typedef struct kvc_plan_t {
 
 /* Computes the exact bytes of everything that an engine of this configuration would ever hold. Obtains nothing.
  *
- * The answer depends on nothing but the configuration. memory, memory_bytes and the paths are not looked at: the plan
- * says what to bring.
+ * The answer depends on nothing but the configuration. memory, memory_bytes, the paths and the codecs' tables are not
+ * looked at: the plan says what to bring.
  *
  * Threads: any, at once.
  *
@@ -877,15 +985,17 @@ kvc_status_t kvc_plan_compute(const kvc_config_t *config, kvc_plan_t *plan_out, 
  *
  * Threads: any, at once. Waits for the files' devices.
  *
- * Memory: config, its geometries and paths, engine_out and error_out are borrowed; error_out may be NULL. memory of
- * the configuration is lent by the caller until kvc_close. This is the only function that allocates.
+ * Memory: config, its geometries, paths, codecs and tables, engine_out and error_out are borrowed; error_out may be
+ * NULL. memory of the configuration is lent by the caller until kvc_close. Of the functions with an engine, only this
+ * one allocates.
  *
  * Statuses: KVC_OK; KVC_E_CONFIG and KVC_E_CONFLICT with the field, the value and the permitted range in error_out;
  * KVC_E_NO_MEMORY, KVC_E_HUGE_PAGES, KVC_E_LOCK, KVC_E_THREAD, KVC_E_EVENT_FD with the system's error number there;
  * for the files, under the name of the path's field, KVC_E_FILE and KVC_E_NO_SPACE with the system's error number,
  * KVC_E_FILE_BUSY, KVC_E_FILE_MISMATCH with what the file holds and what was asked, KVC_E_FILE_FOREIGN,
- * KVC_E_FILE_DAMAGED, KVC_E_NO_URING, and KVC_E_UNSUPPORTED for a tier that the library was built without; KVC_AGAIN
- * when 1024 engines are open; KVC_E_NULL; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
+ * KVC_E_FILE_DAMAGED, KVC_E_NO_URING, and KVC_E_UNSUPPORTED for a tier that the library was built without;
+ * KVC_E_DAMAGED and KVC_E_UNSUPPORTED under the field codec_tables; KVC_AGAIN when 1024 engines are open; KVC_E_NULL;
+ * KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
  */
 kvc_status_t kvc_engine_open(const kvc_config_t *config,
                              kvc_engine_t **engine_out,
@@ -1437,6 +1547,24 @@ kvc_status_t kvc_retain(const kvc_engine_t *engine,
  */
 kvc_status_t kvc_namespace_clear(const kvc_engine_t *engine, uint64_t namespace_id, uint64_t *removed_count_out);
 
+/* Bounds how much the blocks of a namespace may lose in the file tiers.
+ *
+ * A tier whose codec is coarser than error_max_permille, as it is known or as samples show it, does not get them:
+ * they are dropped there rather than degraded, and counted (quality_refusals of kvc_stats_t). 0 permits lossless
+ * codecs only; UINT64_MAX takes the bound back. What is in a tier already stays. kvc_flush leaves out what no tier is
+ * fine enough for.
+ *
+ * Threads: any, at once. Does not wait.
+ *
+ * Memory: nothing is borrowed.
+ *
+ * Statuses: KVC_OK; KVC_E_ARGUMENT for more than 1000; KVC_E_UNSUPPORTED without a file tier; KVC_AGAIN when 64
+ * namespaces have had a bound, or another thread is just setting one.
+ */
+kvc_status_t kvc_namespace_quality_set(const kvc_engine_t *engine,
+                                       uint64_t namespace_id,
+                                       uint64_t error_max_permille);
+
 /* ===================================================================================================================
  * FILE TIERS: AHEAD OF USE, DURABLE, IN WHAT STATE
  * ===================================================================================================================
@@ -1482,6 +1610,26 @@ typedef struct kvc_tier_t {
     uint64_t reinserts;
     /* Blocks that left the tier with their segment. */
     uint64_t evictions;
+    /* Now: the codec of keys (KVC_CODEC_...), after the fallbacks that there were. */
+    uint64_t codec_key;
+    /* Now: the codec of values. */
+    uint64_t codec_value;
+    /* Blocks encoded for the tier. */
+    uint64_t blocks_coded;
+    /* Bytes of those blocks, as put. */
+    uint64_t plain_bytes;
+    /* Bytes of their codes: eight times this, over the elements in plain_bytes, are the bits per element. */
+    uint64_t coded_bytes;
+    /* Blocks that were decoded again and compared since the codecs at present were taken: the first 16, then one of
+     * 64.
+     */
+    uint64_t quality_samples_count;
+    /* Mean relative error of the samples in millionths: the root of the squared error over the squared norm. */
+    uint64_t error_ppm_mean;
+    /* Largest relative error of a sample in millionths. */
+    uint64_t error_ppm_max;
+    /* How often the tier took a better codec because the samples' error was above error_max_permille. */
+    uint64_t codec_fallbacks_count;
 } kvc_tier_t;
 
 /* Says what a file tier (KVC_TIER_NVME, KVC_TIER_DISK) is and does at present.
@@ -1889,6 +2037,12 @@ typedef struct kvc_stats_t {
     uint64_t blocks_damaged;
     /* Blocks removed by the caller that were not in memory. */
     uint64_t removes_below;
+    /* Times that a tier took a better codec because the error was above its bound. */
+    uint64_t codec_fallbacks;
+    /* Times that a tier's codec was coarser than a block's namespace permits. */
+    uint64_t quality_refusals;
+    /* Blocks that were encoded anew on their way from one file tier to another. */
+    uint64_t transcodes;
 } kvc_stats_t;
 
 /* What fits into the engine; does not change while it is open. Initialise with KVC_CAPACITY_INIT. */
@@ -1998,6 +2152,11 @@ kvc_status_t kvc_capacity_get(const kvc_engine_t *engine, kvc_capacity_t *capaci
  * tier held are gone, without an event of their own.
  */
 #define KVC_EVENT_OFFLINE 7
+
+/* The tier's codec was coarser on this model than error_max_permille permits: it takes the next better one from now
+ * on. The key is that of the block that showed it.
+ */
+#define KVC_EVENT_CODEC_FALLBACK 8
 
 /* How long the timed operations of one kind took in one tier. Initialise with KVC_HISTOGRAM_INIT.
  *
@@ -2274,6 +2433,434 @@ kvc_status_t kvc_layout_scatter_layer(const kvc_geometry_t *geometry,
                                       uint64_t source_bytes);
 
 /* ===================================================================================================================
+ * CODECS: KEYS AND VALUES IN FEWER BYTES
+ * ===================================================================================================================
+ *
+ * A codec encodes a block of a geometry (chapter Geometry), plane by plane: the keys and the values of each layer by
+ * themselves, each in a codec of its own if you like. The code of a block says what it is; it is decoded whole or one
+ * layer alone, on any machine, to the same bytes.
+ *
+ *     kvc_geometry_t geometry = KVC_GEOMETRY_INIT;
+ *     geometry.layers_count = 32, geometry.kv_heads_count = 8, geometry.head_dim = 128;
+ *     geometry.tokens_per_block = 16, geometry.dtype = KVC_DTYPE_BF16;
+ *     kvc_codec_config_t config = KVC_CODEC_CONFIG_INIT;
+ *     config.geometry = &geometry;
+ *     config.codec_key = KVC_CODEC_T4, config.codec_value = KVC_CODEC_T3;
+ *
+ *     kvc_codec_description_t sizes = KVC_CODEC_DESCRIPTION_INIT;
+ *     kvc_codec_describe(&config, &sizes, NULL);
+ *     void *code = malloc(sizes.code_bytes_max), *scratch = malloc(sizes.scratch_bytes);
+ *
+ *     kvc_codec_t *codec;
+ *     kvc_codec_open(&config, &codec, NULL);
+ *     uint64_t bytes;
+ *     kvc_codec_encode(codec, block, sizes.block_bytes, position, KVC_CODEC_RAW, code, sizes.code_bytes_max,
+ *                      scratch, sizes.scratch_bytes, &bytes);
+ *     kvc_codec_decode(codec, code, bytes, block, sizes.block_bytes, scratch, sizes.scratch_bytes);
+ *     kvc_codec_close(codec);
+ *
+ * - KVC_CODEC_RAW: the bytes. KVC_CODEC_LZ: lossless, the exponents compressed.
+ * - KVC_CODEC_F8, 8 bits an element: E4M3, for exchange with devices. KVC_CODEC_I8, 8.13 bits: integers, a scale per
+ *   vector.
+ * - KVC_CODEC_N4, 4.5 bits: rotated, 16 levels. KVC_CODEC_T4, KVC_CODEC_T3, KVC_CODEC_T2, about 4.1, 3.1 and 2.1
+ *   bits: rotated, coded along a trellis.
+ * - KVC_CODEC_VQ, about 2.1 bits, and KVC_CODEC_XC, at the rate you ask for: they need tables (chapter Tables of
+ *   codecs) that were trained on keys and values of the model.
+ *
+ * Codecs take elements of 16 bits (KVC_DTYPE_F16, KVC_DTYPE_BF16); all but raw, lz and f8 take heads of 32 to 256
+ * elements in steps of 16. What a codec decodes is finite: a NaN becomes 0, an infinity the largest finite number of
+ * its sign; raw and lz keep them. No code makes the library read or write out of bounds. One that was damaged is
+ * refused with KVC_E_DAMAGED or decodes to finite numbers that are not the right ones: keep a checksum beside codes
+ * that travel, as the file tiers do.
+ *
+ * Encoding and decoding allocate nothing and make no system calls; the memory that they work in (scratch) is the
+ * caller's, one for each thread. Its content does not matter. It may begin anywhere.
+ */
+
+/* A codec for blocks of one geometry. Made by kvc_codec_open, ended by kvc_codec_close.
+ *
+ * Only ever used by pointer, and never dereferenced: see Handles and values.
+ */
+typedef struct kvc_codec_t kvc_codec_t;
+
+/* What a codec makes of a block. Initialise with KVC_CODEC_DESCRIPTION_INIT. */
+typedef struct kvc_codec_description_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* Bytes of a block. */
+    uint64_t block_bytes;
+    /* Most bytes of the code of a block: what a slot for one must have. */
+    uint64_t code_bytes_max;
+    /* Bytes of memory that encoding and decoding take. */
+    uint64_t scratch_bytes;
+    /* Thousandths of a bit per element of a block without exact tokens, everything counted: exact where fixed_rate is
+     * 1, else the rate asked for with xc and the most with lz.
+     */
+    uint64_t millibits;
+    /* 1 if every block without exact tokens has a code of the same length, else 0. */
+    uint64_t fixed_rate;
+    /* 1 if a decoded block is the block that was encoded, bit by bit, else 0. */
+    uint64_t exact;
+    /* 1 if kvc_codec_open needs tables, else 0. */
+    uint64_t tables_needed;
+    /* Relative error to be expected of the coarsest plane, in thousandths: the root of the squared error over the
+     * squared norm.
+     */
+    uint64_t error_nominal_permille;
+    /* The instructions that this machine has for it, with a closing NUL byte: "portable", "avx2", "avx512". The codes
+     * do not depend on it.
+     */
+    char instructions_name[32];
+} kvc_codec_description_t;
+
+/* What the code of a block says about itself. Initialise with KVC_CODEC_INFO_INIT. */
+typedef struct kvc_codec_info_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* The coarsest codec of its planes. */
+    uint64_t codec;
+    /* The coarsest codec that the block had gone through before it was encoded. */
+    uint64_t codec_before;
+    /* Planes: layers times keys and values. */
+    uint64_t planes_count;
+    /* Tokens at the beginning of the block that are kept exactly. */
+    uint64_t exact_tokens;
+    /* Place of the block's first token in its sequence. */
+    uint64_t position;
+    /* Digest of the tables that it was encoded with; 0 for none. */
+    uint64_t tables_digest;
+} kvc_codec_info_t;
+
+/* The name of a codec, "t3" for one; "unknown" for a number that means nothing.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: lent for as long as the library is loaded; never NULL.
+ */
+const char *kvc_codec_name(uint64_t codec);
+
+/* Says what a codec of this configuration needs and what it makes of a block. Obtains nothing.
+ *
+ * Tables are not needed to know, and not looked at.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: config, its geometry, description_out and error_out are borrowed; error_out may be NULL.
+ *
+ * Statuses: KVC_OK; KVC_E_CONFIG and KVC_E_CONFLICT with the field, the value and the permitted range in error_out,
+ * also for a geometry that the codec can't take; KVC_E_UNSUPPORTED for lz in a library without it; KVC_E_NULL;
+ * KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_codec_describe(const kvc_codec_config_t *config,
+                                kvc_codec_description_t *description_out,
+                                kvc_error_t *error_out);
+
+/* Opens a codec. It needs no engine.
+ *
+ * Reads all of the tables once, to check them.
+ *
+ * See also: kvc_codec_describe, kvc_codec_close.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: config, its geometry, codec_out and error_out are borrowed; error_out may be NULL. codec_tables of the
+ * configuration are lent by the caller until kvc_codec_close, and must not change. Allocates less than 4 KiB.
+ *
+ * Statuses: KVC_OK; KVC_E_CONFIG and KVC_E_CONFLICT with the field, the value and the permitted range in error_out,
+ * also for a geometry that the codec can't take, and for tables that are missing or of another model; under the field
+ * codec_tables, KVC_E_ARGUMENT where they are misaligned, KVC_E_DAMAGED, and KVC_E_UNSUPPORTED for another version;
+ * KVC_E_UNSUPPORTED for lz in a library without it; KVC_AGAIN when 1024 codecs are open; KVC_E_NULL; KVC_E_ARGUMENT
+ * and KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_codec_open(const kvc_codec_config_t *config,
+                            kvc_codec_t **codec_out,
+                            kvc_error_t *error_out);
+
+/* Closes a codec.
+ *
+ * The handle is wrong from then on: KVC_E_HANDLE.
+ *
+ * Threads: no other call on this codec, and none afterwards.
+ *
+ * Memory: codec_tables of the configuration are the caller's again.
+ *
+ * Statuses: KVC_OK; KVC_E_NULL; KVC_E_HANDLE for what is no open codec.
+ */
+kvc_status_t kvc_codec_close(kvc_codec_t *codec);
+
+/* Encodes a block.
+ *
+ * position is the place of the block's first token in its sequence, from 0: it says which tokens are kept exactly,
+ * and xc undoes rotary embeddings by it. codec_before is the coarsest codec that the block went through before
+ * (KVC_CODEC_...), KVC_CODEC_RAW if none: the code says so later.
+ *
+ * code_bytes_max of the description is always enough for a code, scratch_bytes for the scratch. A plane whose code
+ * would be no shorter than the plane is kept as it is.
+ *
+ * Threads: any, at once, each with its own scratch.
+ *
+ * Memory: all pointers are borrowed; none of the memory overlaps. The content of scratch is lost.
+ *
+ * Statuses: KVC_OK; bytes_out receives the length of the code. KVC_E_ARGUMENT when block_bytes is not the block of
+ * the geometry, and for a codec_before that is no codec; KVC_E_TOO_SMALL when the code does not fit into
+ * capacity_bytes, or the scratch is too small; KVC_E_NULL; KVC_E_HANDLE. After an error what is in code_out is
+ * undefined.
+ */
+kvc_status_t kvc_codec_encode(const kvc_codec_t *codec,
+                              const void *block,
+                              uint64_t block_bytes,
+                              uint64_t position,
+                              uint64_t codec_before,
+                              void *code_out,
+                              uint64_t capacity_bytes,
+                              void *scratch,
+                              uint64_t scratch_bytes,
+                              uint64_t *bytes_out);
+
+/* Decodes a block.
+ *
+ * The codec may be another than the one that encoded it, as long as the geometry is the same and it has the tables
+ * that the code needs: the code says how each plane was encoded.
+ *
+ * Threads: any, at once, each with its own scratch.
+ *
+ * Memory: all pointers are borrowed; none of the memory overlaps. The content of scratch is lost.
+ *
+ * Statuses: KVC_OK; KVC_E_DAMAGED for what is no code of a block of this geometry; KVC_E_UNSUPPORTED for another
+ * version, and where the codec has not the tables that the code needs; KVC_E_ARGUMENT when block_bytes is not the
+ * block of the geometry; KVC_E_TOO_SMALL when the scratch is too small; KVC_E_NULL; KVC_E_HANDLE. After an error what
+ * is in block_out is undefined.
+ */
+kvc_status_t kvc_codec_decode(const kvc_codec_t *codec,
+                              const void *code,
+                              uint64_t code_bytes,
+                              void *block_out,
+                              uint64_t block_bytes,
+                              void *scratch,
+                              uint64_t scratch_bytes);
+
+/* Decodes one layer alone. As kvc_codec_decode, but layer_out receives this layer only.
+ *
+ * Takes the time of this layer, not of the block. code is still the whole code.
+ *
+ * Threads: any, at once, each with its own scratch.
+ *
+ * Memory: as kvc_codec_decode.
+ *
+ * Statuses: as kvc_codec_decode; KVC_E_ARGUMENT when layer_bytes is not a layer of the geometry, and for a layer that
+ * it does not have.
+ */
+kvc_status_t kvc_codec_decode_layer(const kvc_codec_t *codec,
+                                    const void *code,
+                                    uint64_t code_bytes,
+                                    uint64_t layer,
+                                    void *layer_out,
+                                    uint64_t layer_bytes,
+                                    void *scratch,
+                                    uint64_t scratch_bytes);
+
+/* Says what a code is, without decoding it.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed.
+ *
+ * Statuses: KVC_OK; KVC_E_DAMAGED and KVC_E_UNSUPPORTED as kvc_codec_decode; KVC_E_NULL; KVC_E_HANDLE; KVC_E_ARGUMENT
+ * and KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_codec_inspect(const kvc_codec_t *codec,
+                               const void *code,
+                               uint64_t code_bytes,
+                               kvc_codec_info_t *info_out);
+
+/* ===================================================================================================================
+ * TABLES OF CODECS
+ * ===================================================================================================================
+ *
+ * The codecs vq and xc need tables that were trained on keys and values of the model: once, before any engine is
+ * opened, on 10,000 tokens or more of text like that which the model will see. Tables are one flat piece of bytes,
+ * versioned and checksummed, for one model (layers, heads, dimension, rotary embedding); the code of a block says by
+ * their digest which tables it needs. Keep them as long as there are codes that were made with them.
+ *
+ *     kvc_codec_samples_t samples = KVC_CODEC_SAMPLES_INIT;
+ *     ...
+ *     uint64_t capacity, bytes;
+ *     kvc_codec_train_bytes_max(&samples, &capacity, NULL);
+ *     void *tables = aligned_alloc(64, capacity);
+ *     kvc_codec_train(&samples, tables, capacity, &bytes, NULL);
+ *     kvc_codec_tables_save("model.kvct", tables, bytes, NULL);
+ *
+ * In later runs:
+ *
+ *     kvc_codec_tables_file_bytes("model.kvct", &bytes, NULL);
+ *     uint64_t capacity = (bytes + 63) / 64 * 64;
+ *     void *tables = aligned_alloc(64, capacity);
+ *     kvc_codec_tables_load("model.kvct", tables, capacity, &bytes, NULL);
+ */
+
+/* Training finds the rotary embedding out from the keys. The default. */
+#define KVC_ROPE_AUTO 0
+
+/* The keys went through no rotary embedding. */
+#define KVC_ROPE_NONE 1
+
+/* Elements i and i + rope_dim / 2 of a head are turned together (Llama in the usual weights, GPT-NeoX). */
+#define KVC_ROPE_HALF 2
+
+/* Elements 2 i and 2 i + 1 of a head are turned together (GPT-J). */
+#define KVC_ROPE_INTERLEAVED 3
+
+/* Keys and values of a model to train tables on. Initialise with KVC_CODEC_SAMPLES_INIT. */
+typedef struct kvc_codec_samples_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* Type of one element: KVC_DTYPE_F16 or KVC_DTYPE_BF16. Required. */
+    uint64_t dtype;
+    /* Layers: 1 to 1024. Required. */
+    uint64_t layers_count;
+    /* Heads of keys and values: 1 to 1024. Required. */
+    uint64_t kv_heads_count;
+    /* Elements of one head's vector: 32 to 256, in steps of 16. Required. */
+    uint64_t head_dim;
+    /* Tokens of all sequences together: 256 to 16777216. Required. */
+    uint64_t tokens_count;
+    /* Tokens of each sequence, 0 for one sequence: positions begin anew with each. Default 0. */
+    uint64_t sequence_tokens_count;
+    /* For each layer, its keys: [token][head][element], the sequences one behind the other. Required. */
+    const void *const *keys;
+    /* For each layer, its values. Required. */
+    const void *const *values;
+    /* Which codecs to train for: bit 1 << KVC_CODEC_VQ, bit 1 << KVC_CODEC_XC. Default both. */
+    uint64_t codecs;
+    /* The rotary embedding that the keys went through (KVC_ROPE_...). Default KVC_ROPE_AUTO. */
+    uint64_t rope;
+    /* The base of its frequencies; 10000 for one. Required with KVC_ROPE_HALF and KVC_ROPE_INTERLEAVED. */
+    double rope_theta;
+    /* Elements of each head that are turned, the first ones, an even number; 0 for all. Default 0. */
+    uint64_t rope_dim;
+} kvc_codec_samples_t;
+
+/* What tables say about themselves. Initialise with KVC_CODEC_TABLES_INFO_INIT. */
+typedef struct kvc_codec_tables_info_t {
+    /* Bytes of this struct as the caller knows it. */
+    uint64_t struct_size;
+    /* Bytes of the tables. */
+    uint64_t bytes;
+    /* Layers of the model. */
+    uint64_t layers_count;
+    /* Planes of a layer: 2 for keys and values. */
+    uint64_t planes_count;
+    /* Heads of keys and values. */
+    uint64_t kv_heads_count;
+    /* Elements of one head's vector. */
+    uint64_t head_dim;
+    /* Tokens of the samples. */
+    uint64_t tokens_count;
+    /* Which codecs they were trained for: bits as in kvc_codec_samples_t. */
+    uint64_t codecs;
+    /* The rotary embedding of the keys (KVC_ROPE_...), never KVC_ROPE_AUTO. */
+    uint64_t rope;
+    /* The base of its frequencies. */
+    double rope_theta;
+    /* Elements of each head that are turned. */
+    uint64_t rope_dim;
+    /* The checksum: codes say by it which tables they need. */
+    uint64_t digest;
+} kvc_codec_tables_info_t;
+
+/* Says how many bytes tables that are trained on such samples have at most. Looks at no keys or values.
+ *
+ * Much more than tables have in the end: ask for memory that the system gives as it is touched.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: samples, bytes_out and error_out are borrowed; error_out may be NULL.
+ *
+ * Statuses: KVC_OK; KVC_E_CONFIG with the field, the value and the permitted range in error_out; KVC_E_NULL;
+ * KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_codec_train_bytes_max(const kvc_codec_samples_t *samples,
+                                       uint64_t *bytes_out,
+                                       kvc_error_t *error_out);
+
+/* Trains tables.
+ *
+ * Takes seconds to many minutes: the more layers, channels and tokens, the longer. The same samples give the same
+ * tables. NaNs and infinities in the samples count as what codecs read them as.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: samples, the arrays of keys and values and what they point to, tables_out, bytes_out and error_out are
+ * borrowed; error_out may be NULL. Allocates, about as much as the samples of two layers as binary32, and gives it
+ * back.
+ *
+ * Statuses: KVC_OK; bytes_out receives the length of the tables. KVC_E_TOO_SMALL, before anything is trained, when
+ * capacity_bytes is less than kvc_codec_train_bytes_max says; KVC_E_CONFIG and KVC_E_CONFLICT with the field, the
+ * value and the permitted range in error_out; KVC_E_NULL; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_codec_train(const kvc_codec_samples_t *samples,
+                             void *tables_out,
+                             uint64_t capacity_bytes,
+                             uint64_t *bytes_out,
+                             kvc_error_t *error_out);
+
+/* Checks tables and says what they are. Reads all of them.
+ *
+ * Threads: any, at once.
+ *
+ * Memory: all pointers are borrowed.
+ *
+ * Statuses: KVC_OK; KVC_E_ARGUMENT when the tables do not begin at a multiple of 64 bytes; KVC_E_DAMAGED for what is
+ * no tables; KVC_E_UNSUPPORTED for another version; KVC_E_NULL; KVC_E_ARGUMENT and KVC_E_UNSUPPORTED for struct_size.
+ */
+kvc_status_t kvc_codec_tables_check(const void *tables,
+                                    uint64_t tables_bytes,
+                                    kvc_codec_tables_info_t *info_out);
+
+/* Writes tables to a file, durably. A file that is there is replaced in one step: whoever opens it finds the old
+ * tables or the new ones, also after a crash.
+ *
+ * Threads: any, at once. Waits for the file's device.
+ *
+ * Memory: all pointers are borrowed; error_out may be NULL.
+ *
+ * Statuses: KVC_OK; KVC_E_FILE and KVC_E_NO_SPACE with the system's error number in error_out, and a file that was
+ * there is as it was; KVC_E_ARGUMENT, KVC_E_DAMAGED and KVC_E_UNSUPPORTED for the tables, as kvc_codec_tables_check;
+ * KVC_E_NULL.
+ */
+kvc_status_t kvc_codec_tables_save(const char *path,
+                                   const void *tables,
+                                   uint64_t tables_bytes,
+                                   kvc_error_t *error_out);
+
+/* Says how many bytes the tables in a file have. Reads its header only.
+ *
+ * Threads: any, at once. Waits for the file's device.
+ *
+ * Memory: all pointers are borrowed; error_out may be NULL.
+ *
+ * Statuses: KVC_OK; KVC_E_FILE with the system's error number in error_out; KVC_E_FILE_FOREIGN for a file of
+ * something else; KVC_E_DAMAGED for one that is not as long as it says; KVC_E_NULL; KVC_E_ARGUMENT.
+ */
+kvc_status_t kvc_codec_tables_file_bytes(const char *path, uint64_t *bytes_out, kvc_error_t *error_out);
+
+/* Reads tables from a file into memory that begins at a multiple of 64 bytes, and checks them.
+ *
+ * Threads: any, at once. Waits for the file's device.
+ *
+ * Memory: all pointers are borrowed; error_out may be NULL. After an error what is in tables_out is undefined.
+ *
+ * Statuses: KVC_OK; bytes_out receives the length of the tables. KVC_E_TOO_SMALL with the length that is needed as
+ * value_min in error_out; KVC_E_ARGUMENT, KVC_E_DAMAGED and KVC_E_UNSUPPORTED as kvc_codec_tables_check; KVC_E_FILE
+ * and KVC_E_FILE_FOREIGN as kvc_codec_tables_file_bytes; KVC_E_NULL.
+ */
+kvc_status_t kvc_codec_tables_load(const char *path,
+                                   void *tables_out,
+                                   uint64_t capacity_bytes,
+                                   uint64_t *bytes_out,
+                                   kvc_error_t *error_out);
+
+/* ===================================================================================================================
  * INITIALIZERS AND SIZES
  * ===================================================================================================================
  *
@@ -2305,6 +2892,11 @@ extern "C" {
 #define KVC_PIN_INFO_INIT KVC_SIZED_(kvc_pin_info_t)
 #define KVC_TIER_INIT KVC_SIZED_(kvc_tier_t)
 #define KVC_PAGED_INIT KVC_SIZED_(kvc_paged_t)
+#define KVC_CODEC_CONFIG_INIT KVC_SIZED_(kvc_codec_config_t)
+#define KVC_CODEC_DESCRIPTION_INIT KVC_SIZED_(kvc_codec_description_t)
+#define KVC_CODEC_INFO_INIT KVC_SIZED_(kvc_codec_info_t)
+#define KVC_CODEC_SAMPLES_INIT KVC_SIZED_(kvc_codec_samples_t)
+#define KVC_CODEC_TABLES_INFO_INIT KVC_SIZED_(kvc_codec_tables_info_t)
 
 KVC_ASSERT_(sizeof(kvc_key_t) == 32, "kvc_key_t has 32 bytes");
 KVC_ASSERT_(sizeof(kvc_block_t) == 8, "kvc_block_t has 8 bytes");
@@ -2319,16 +2911,22 @@ KVC_ASSERT_(sizeof(kvc_done_t) == 32, "kvc_done_t has 32 bytes");
 KVC_ASSERT_(sizeof(kvc_event_t) == 64, "kvc_event_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_component_t) == 80, "kvc_component_t has 80 bytes");
 KVC_ASSERT_(sizeof(kvc_geometry_t) == 56, "kvc_geometry_t has 56 bytes");
-KVC_ASSERT_(sizeof(kvc_config_t) == 376, "kvc_config_t has 376 bytes");
+KVC_ASSERT_(sizeof(kvc_config_t) == 408, "kvc_config_t has 408 bytes");
 KVC_ASSERT_(sizeof(kvc_plan_t) == 2760, "kvc_plan_t has 2760 bytes");
 KVC_ASSERT_(sizeof(kvc_error_t) == 336, "kvc_error_t has 336 bytes");
 KVC_ASSERT_(sizeof(kvc_put_info_t) == 88, "kvc_put_info_t has 88 bytes");
-KVC_ASSERT_(sizeof(kvc_stats_t) == 512, "kvc_stats_t has 512 bytes");
+KVC_ASSERT_(sizeof(kvc_stats_t) == 536, "kvc_stats_t has 536 bytes");
 KVC_ASSERT_(sizeof(kvc_capacity_t) == 64, "kvc_capacity_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_histogram_t) == 64, "kvc_histogram_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_pin_info_t) == 64, "kvc_pin_info_t has 64 bytes");
-KVC_ASSERT_(sizeof(kvc_tier_t) == 144, "kvc_tier_t has 144 bytes");
+KVC_ASSERT_(sizeof(kvc_tier_t) == 216, "kvc_tier_t has 216 bytes");
 KVC_ASSERT_(sizeof(kvc_paged_t) == 104, "kvc_paged_t has 104 bytes");
+KVC_ASSERT_(sizeof(kvc_codec_layer_t) == 16, "kvc_codec_layer_t has 16 bytes");
+KVC_ASSERT_(sizeof(kvc_codec_config_t) == 240, "kvc_codec_config_t has 240 bytes");
+KVC_ASSERT_(sizeof(kvc_codec_description_t) == 104, "kvc_codec_description_t has 104 bytes");
+KVC_ASSERT_(sizeof(kvc_codec_info_t) == 56, "kvc_codec_info_t has 56 bytes");
+KVC_ASSERT_(sizeof(kvc_codec_samples_t) == 104, "kvc_codec_samples_t has 104 bytes");
+KVC_ASSERT_(sizeof(kvc_codec_tables_info_t) == 96, "kvc_codec_tables_info_t has 96 bytes");
 
 #ifdef __cplusplus
 }

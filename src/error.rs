@@ -56,6 +56,8 @@ statuses! {
     TooLarge = -105, c"KVC_E_TOO_LARGE";
     /// The buffer is smaller than what has to go into it; nothing was written.
     TooSmall = -106, c"KVC_E_TOO_SMALL";
+    /// The bytes are not what the library made: a code or a table file that does not verify.
+    Damaged = -107, c"KVC_E_DAMAGED";
     /// A field of the configuration is outside its range.
     Config = -200, c"KVC_E_CONFIG";
     /// Two fields of the configuration contradict each other.

@@ -40,7 +40,9 @@
 //! outside |
 //! | `capi` | the functions of `kvcache.h` | a Rust library only |
 //! | `cli` | the program `kvcache` | no program |
-//! | `uring`, `mmap`, `cuda`, `zstd` | reserved for the tiers and codecs of those names | nothing, at present |
+//! | `uring`, `mmap` | io_uring for the NVMe tier; the disk tier | positional reads and writes; no disk tier |
+//! | `zstd` | the codec `lz` | a refusal where it is asked for |
+//! | `train` | training of the tables of `vq` and `xc` | encoding and decoding with tables only |
 //!
 //! # Safety
 //! `unsafe` is denied at the root. A file that needs it opens with `# Soundness` and numbered invariants, and every
@@ -56,6 +58,7 @@ pub mod block;
 pub mod budget;
 #[cfg(feature = "capi")]
 pub mod capi;
+pub mod codec;
 pub mod config;
 pub mod copy;
 pub mod engine;

@@ -69,7 +69,7 @@ fn exported() -> BTreeSet<String> {
 fn the_list_the_header_and_the_library_name_the_same_functions() {
     let listed = listed();
     let names: BTreeSet<String> = listed.keys().cloned().collect();
-    assert!(names.len() >= 51);
+    assert!(names.len() >= 66);
     assert_eq!(names, declared(), "bindings/c/symbols.txt and include/kvcache.h");
     assert_eq!(names, exported(), "bindings/c/symbols.txt and libkvcache.so");
     let version = format!(
@@ -157,7 +157,8 @@ fn layouts_in_rust() -> BTreeMap<String, (usize, usize)> {
             nvme_endurance_bytes_per_day, nvme_promotion_hits, nvme_stall_ms, disk_path, disk_bytes,
             disk_segment_bytes, disk_blocks_count, disk_depth, disk_admission, disk_endurance_bytes_per_day,
             disk_promotion_hits, disk_stall_ms, write_policy, damage, io_engine, file_overwrite,
-            slots_free_low_permille, slots_free_high_permille, write_wait_ms,
+            slots_free_low_permille, slots_free_high_permille, write_wait_ms, nvme_codec, disk_codec, codec_tables,
+            codec_tables_bytes,
         }
         kvc_component_t { name, tier, metadata, offset, count, bytes_each, bytes }
         kvc_plan_t {
@@ -185,6 +186,7 @@ fn layouts_in_rust() -> BTreeMap<String, (usize, usize)> {
             nvme_reinserts, nvme_evictions, disk_hits, disk_writes, disk_write_bytes, disk_file_bytes,
             disk_read_bytes, disk_reinserts, disk_evictions, checksum_failures, io_errors, io_retries,
             writes_skipped, writes_refused, prefetches, flushes, blocks_recovered, blocks_damaged, removes_below,
+            codec_fallbacks, quality_refusals, transcodes,
         }
         kvc_capacity_t {
             struct_size, blocks_count, block_bytes, cpu_bytes, pins_count, lanes_count, lane_depth, bytes,
@@ -198,11 +200,34 @@ fn layouts_in_rust() -> BTreeMap<String, (usize, usize)> {
         kvc_tier_t {
             struct_size, state, io_name, file_bytes, segments_count, segments_free, blocks_count_max,
             blocks_count, bytes_written, hits, read_bytes, writes, write_bytes, reinserts, evictions,
+            codec_key, codec_value, blocks_coded, plain_bytes, coded_bytes, quality_samples_count, error_ppm_mean,
+            error_ppm_max, codec_fallbacks_count,
         }
         kvc_paged_t {
             struct_size, pages_count, tokens_per_page, order, planes, page_stride_bytes,
             plane_stride_bytes, token_stride_bytes, head_stride_bytes, keys, keys_count, values,
             values_count,
+        }
+        kvc_codec_layer_t { layer_first, layer_last, codec_key, codec_value }
+        kvc_codec_config_t {
+            struct_size, geometry, codec_key, codec_value, exact_tokens, exact_layers_first, exact_layers_last,
+            trellis_states, key_mean, xc_millibits, error_max_permille, layers_count, layers, codec_tables,
+            codec_tables_bytes,
+        }
+        kvc_codec_description_t {
+            struct_size, block_bytes, code_bytes_max, scratch_bytes, millibits, fixed_rate, exact, tables_needed,
+            error_nominal_permille, instructions_name,
+        }
+        kvc_codec_info_t {
+            struct_size, codec, codec_before, planes_count, exact_tokens, position, tables_digest,
+        }
+        kvc_codec_samples_t {
+            struct_size, dtype, layers_count, kv_heads_count, head_dim, tokens_count, sequence_tokens_count, keys,
+            values, codecs, rope, rope_theta, rope_dim,
+        }
+        kvc_codec_tables_info_t {
+            struct_size, bytes, layers_count, planes_count, kv_heads_count, head_dim, tokens_count, codecs, rope,
+            rope_theta, rope_dim, digest,
         }
     }
 }
@@ -315,7 +340,7 @@ fn initializers(plus_plus: bool) -> String {
         .unwrap();
         count += 1;
     }
-    assert!(count >= 11);
+    assert!(count >= 16);
     text + "    return 0;\n}\n"
 }
 

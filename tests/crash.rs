@@ -52,6 +52,7 @@ fn open(folder: &Path) -> Cache {
     let paths = Paths {
         nvme: Some(&nvme),
         disk: Some(&disk),
+        tables: None,
     };
     // A killed process's lock goes with it, if not always at once.
     for _ in 0..200 {

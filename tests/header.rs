@@ -236,6 +236,12 @@ const SIZES: &[(&str, usize)] = &[
     ("kvc_pin_info_t", size_of::<kvc_pin_info_t>()),
     ("kvc_tier_t", size_of::<kvc_tier_t>()),
     ("kvc_paged_t", size_of::<kvc_paged_t>()),
+    ("kvc_codec_layer_t", size_of::<kvc_codec_layer_t>()),
+    ("kvc_codec_config_t", size_of::<kvc_codec_config_t>()),
+    ("kvc_codec_description_t", size_of::<kvc_codec_description_t>()),
+    ("kvc_codec_info_t", size_of::<kvc_codec_info_t>()),
+    ("kvc_codec_samples_t", size_of::<kvc_codec_samples_t>()),
+    ("kvc_codec_tables_info_t", size_of::<kvc_codec_tables_info_t>()),
 ];
 
 /// Structs with a `struct_size`, and the initializer of each.
@@ -251,6 +257,11 @@ const INITIALIZERS: &[(&str, &str)] = &[
     ("KVC_PIN_INFO_INIT", "kvc_pin_info_t"),
     ("KVC_TIER_INIT", "kvc_tier_t"),
     ("KVC_PAGED_INIT", "kvc_paged_t"),
+    ("KVC_CODEC_CONFIG_INIT", "kvc_codec_config_t"),
+    ("KVC_CODEC_DESCRIPTION_INIT", "kvc_codec_description_t"),
+    ("KVC_CODEC_INFO_INIT", "kvc_codec_info_t"),
+    ("KVC_CODEC_SAMPLES_INIT", "kvc_codec_samples_t"),
+    ("KVC_CODEC_TABLES_INFO_INIT", "kvc_codec_tables_info_t"),
 ];
 
 fn initializers(target: &mut String) {

@@ -142,6 +142,7 @@ fn open(config: &Config, device: &Sparse, look: impl FnOnce(&Engine<'_>)) {
         disk: None,
         file_ids: [FILE_ID; 2],
         unix_seconds: 0,
+        tables: None,
     };
     let engine = Engine::with_devices(config, memory.page_aligned(), Clock::Ticks, devices)
         .unwrap_or_else(|refusal| panic!("{refusal}"));

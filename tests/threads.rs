@@ -231,7 +231,7 @@ fn replayed(cache: &Cache) -> Vec<u64> {
             };
             let number = number(&event.key);
             match event.kind {
-                EventKind::Damaged | EventKind::Offline => panic!("there is no file tier"),
+                EventKind::Damaged | EventKind::Offline | EventKind::CodecFallback => panic!("there is no file tier"),
                 EventKind::Stored => {
                     let before = believed.insert(number, block);
                     assert_eq!(before, None, "event {}: key {number} stored twice", event.sequence);

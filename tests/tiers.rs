@@ -13,11 +13,12 @@ use std::time::{Duration, Instant};
 
 use contents::{difference, fill, mix};
 use kvcache::block::PutInfo;
-use kvcache::config::{FileTier, PolicyKind, WritePolicy};
+use kvcache::config::{CodecChoice, CodecKind, FileTier, PolicyKind, WritePolicy};
 use kvcache::copy::Temperature;
 use kvcache::engine::RawView;
 use kvcache::error::Status;
 use kvcache::host::Paths;
+use kvcache::layout::{Dtype, Geometry, Shape};
 use kvcache::units::Tier;
 use kvcache::{Cache, Config, Key};
 
@@ -45,7 +46,18 @@ fn key(number: u64) -> Key {
     Key::from_words([mix(number), number, 1, 1])
 }
 
+/// Blocks whose contents can be compressed have a geometry, so that the tiers hold them in a codec.
+fn info(number: u64) -> PutInfo {
+    PutInfo {
+        geometry_id: u8::from(number.is_multiple_of(4)),
+        ..PutInfo::default()
+    }
+}
+
 fn bytes(number: u64) -> usize {
+    if number.is_multiple_of(4) {
+        return BLOCK_BYTES as usize;
+    }
     1 + (mix(number ^ 77) % BLOCK_BYTES) as usize
 }
 
@@ -64,7 +76,7 @@ fn work(cache: &Cache, seed: u64, stop: &AtomicBool, checked: &AtomicU64) {
         match random >> 32 & 15 {
             0..=4 => {
                 fill(&mut buffer[..bytes(number)], number);
-                match cache.put(&key(number), &buffer[..bytes(number)], &PutInfo::default()) {
+                match cache.put(&key(number), &buffer[..bytes(number)], &info(number)) {
                     Ok(_) | Err(Status::Exists | Status::Pending | Status::Again) => {}
                     Err(status) => panic!("{status}"),
                 }
@@ -131,6 +143,16 @@ fn partial(cache: &Cache, number: u64) {
     cache.release_raw(&view).unwrap();
 }
 
+/// Has the threads end, also where the one that watches them panics.
+struct StopAtEnd<'s>(&'s AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        // Relaxed: the join orders it.
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 fn stress(name: &str, workers_count: u64, policy: PolicyKind, write_policy: WritePolicy) {
     let folder = Folder::new(name);
     let (nvme, disk) = (folder.0.join("nvme.kvc"), folder.0.join("disk.kvc"));
@@ -138,9 +160,21 @@ fn stress(name: &str, workers_count: u64, policy: PolicyKind, write_policy: Writ
         bytes: (64 << 10) + segments_count * (512 << 10),
         segment_bytes: 512 << 10,
         depth: 8,
+        codec: CodecChoice::all(CodecKind::Lz),
         ..FileTier::NONE
     };
+    let geometry = Geometry::new(&Shape {
+        layers_count: 1,
+        planes_count: 2,
+        kv_heads_count: 1,
+        head_dim: 16,
+        tokens_per_block: BLOCK_BYTES / 64,
+        dtype: Dtype::Bf16,
+    });
+    let mut geometries = [None; 16];
+    geometries[0] = geometry.ok();
     let config = Config {
+        geometries,
         block_bytes: BLOCK_BYTES,
         cpu_bytes: 48 * (24 << 10),
         policy,
@@ -155,6 +189,7 @@ fn stress(name: &str, workers_count: u64, policy: PolicyKind, write_policy: Writ
     let paths = Paths {
         nvme: Some(&nvme),
         disk: Some(&disk),
+        tables: None,
     };
     let cache = Cache::open_with(&config, &paths).unwrap_or_else(|error| panic!("{error}"));
     let (stop, checked) = (AtomicBool::new(false), AtomicU64::new(0));
@@ -163,15 +198,27 @@ fn stress(name: &str, workers_count: u64, policy: PolicyKind, write_policy: Writ
             let (cache, stop, checked) = (&cache, &stop, &checked);
             scope.spawn(move || work(cache, mix(thread), stop, checked));
         }
-        for _ in 0..12 {
+        let _stop = StopAtEnd(&stop);
+        let begun = Instant::now();
+        let mut flushes = 0;
+        // On a busy machine it takes longer until enough was read back.
+        while flushes < 12 || checked.load(Ordering::Relaxed) <= 1000 {
             thread::sleep(Duration::from_millis(200));
             assert_eq!(cache.flush(Duration::from_secs(60)).err(), None);
+            flushes += 1;
+            if begun.elapsed() > Duration::from_secs(120) {
+                break;
+            }
         }
-        stop.store(true, Ordering::Relaxed);
     });
     assert!(checked.load(Ordering::Relaxed) > 1000, "hardly anything was read back");
     let state = cache.file_tier(Tier::Disk).expect("it is there");
     assert!(state.bytes_written > 0 && !state.offline, "{state:?}");
+    let coded = cache.file_tier(Tier::Nvme).expect("it is there").codec;
+    assert!(
+        coded.blocks_coded > 100 && coded.coded_bytes < coded.plain_bytes,
+        "{coded:?}"
+    );
     let keys: Vec<Key> = (0..KEYS_COUNT).map(key).collect();
     let begun = Instant::now();
     loop {

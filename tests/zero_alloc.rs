@@ -1,9 +1,13 @@
 //! After open nothing is allocated, by any thread.
 //!
 //! A cache is opened, the allocator is sealed, and then more than a million operations of every kind run on two threads
-//! beside the library's workers, and fewer of them with file tiers below memory. A sealed allocator ends the process at
-//! the first call, whatever thread makes it and whether it takes memory or gives it back. So each case runs in a
-//! process of its own, and the last three prove that the seal holds: they break it and must die of it.
+//! beside the library's workers, fewer of them with file tiers below memory, and blocks go through every codec. A
+//! sealed allocator ends the process at the first call, whatever thread makes it and whether it takes memory or gives
+//! it back. So each case runs in a process of its own, and the last three prove that the seal holds: they break it and
+//! must die of it.
+
+#[path = "sealed/codecs.rs"]
+mod codecs;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::env;
@@ -15,9 +19,11 @@ use std::thread;
 use std::time::Duration;
 
 use kvcache::block::{BlockRef, PinRef, PutInfo};
+use kvcache::codec::{BlockCodec, CodecChoice, CodecKind, Isa, Scratch, Tables};
 use kvcache::config::{FileTier, IoEngine, PolicyKind};
 use kvcache::copy::Temperature;
 use kvcache::engine::{Completion, LaneRef, Opcode, PinInfo, RawView, Submission, TicketRef};
+use kvcache::geometry::{Dtype, Geometry, Shape};
 use kvcache::host::Paths;
 use kvcache::metrics::{BoundedText, Counter, Event, EventKind, Operation};
 use kvcache::units::{BlockIndex, Tier};
@@ -380,16 +386,28 @@ fn run_sealed(policy: PolicyKind, workers_count: u64) {
 
 /// Files in which a few hundred blocks are too many, so that segments are given up all the time.
 fn config_files(io_engine: IoEngine, workers_count: u64) -> Config {
-    let tier = |segments_count, segment_bytes| FileTier {
+    let tier = |segments_count, segment_bytes, kind| FileTier {
         bytes: (64 << 10) + segments_count * segment_bytes,
         segment_bytes,
         blocks_count: 1000,
         depth: 8,
+        codec: CodecChoice::all(kind),
         ..FileTier::NONE
     };
+    let geometry = Geometry::new(&Shape {
+        layers_count: 1,
+        planes_count: 2,
+        kv_heads_count: 1,
+        head_dim: 32,
+        tokens_per_block: BLOCK_BYTES as u64 / 128,
+        dtype: Dtype::F16,
+    });
+    let mut geometries = [None; 16];
+    geometries[0] = geometry.ok();
     Config {
-        nvme: tier(6, 32 << 10),
-        disk: tier(8, 64 << 10),
+        geometries,
+        nvme: tier(6, 32 << 10, CodecKind::I8),
+        disk: tier(8, 64 << 10, CodecKind::T3),
         io_engine,
         ..config(PolicyKind::Lru, workers_count)
     }
@@ -400,6 +418,13 @@ fn round_below(cache: &Cache, desk: &mut Desk, number: u64) {
     let first = desk.below(KEYS_COUNT);
     let keys: [Key; 8] = core::array::from_fn(|at| key(first + at as u64));
     cache.prefetch(&keys[..4]);
+    let info = PutInfo {
+        geometry_id: 1,
+        ..PutInfo::default()
+    };
+    for key in &keys[5..] {
+        let _ = cache.put(key, &desk.block, &info);
+    }
     for key in &keys {
         let _ = cache.get(key, &mut desk.target, Temperature::Auto);
     }
@@ -423,6 +448,7 @@ fn run_sealed_files(io_engine: IoEngine, workers_count: u64, rounds: u64) {
     let paths = Paths {
         nvme: Some(&nvme),
         disk: Some(&disk),
+        tables: None,
     };
     let cache = Cache::open_with(&config_files(io_engine, workers_count), &paths).expect("small files");
     let operations = sealed(THREADS_COUNT, |_, desk| {
@@ -444,6 +470,7 @@ fn run_sealed_files(io_engine: IoEngine, workers_count: u64, rounds: u64) {
         Counter::DiskWrites,
         Counter::DiskHits,
         Counter::Flushes,
+        Counter::Transcodes,
     ] {
         assert!(
             stats.counter(counter) > 10,
@@ -472,6 +499,7 @@ fn child() {
         "files-ticks" => run_sealed_files(IoEngine::Auto, 0, 1500),
         "files-worker" => run_sealed_files(IoEngine::Auto, 1, 300),
         "files-positional" => run_sealed_files(IoEngine::Positional, 0, 1500),
+        "codecs" => codecs::run_sealed_codecs(),
         "break-alloc" => {
             sealed(1, |_, desk| desk.text = vec![0; 1000]);
         }
@@ -566,6 +594,11 @@ fn file_tiers_with_a_worker() {
 #[test]
 fn file_tiers_through_plain_reads_and_writes() {
     assert_passes("files-positional");
+}
+
+#[test]
+fn codecs_of_every_kind() {
+    assert_passes("codecs");
 }
 
 #[test]

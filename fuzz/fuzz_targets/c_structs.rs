@@ -50,6 +50,10 @@ const STATS: Sizes = Sizes {
     known: size_of::<kvc_stats_t>(),
     first: 304,
 };
+const TIER: Sizes = Sizes {
+    known: size_of::<kvc_tier_t>(),
+    first: 144,
+};
 
 /// A struct of the caller's, as long as it says.
 struct Caller {
@@ -168,13 +172,23 @@ fn config(input: &mut Input<'_>) {
         config.set(1, 1 + u64::from(input.byte()));
         config.set(2, 64 + input.number() % (1 << 20));
     }
-    // Pointers are the caller's promise: no memory, no paths, and no geometries or some that are there.
+    // Pointers are the caller's promise: no memory, no paths, no tables, and no geometries and codecs or some that are
+    // there.
     let mut geometry = filled(input, same::<kvc_geometry_t>());
     let with_geometry = input.byte().is_multiple_of(4);
     config.set(18, 0);
     config.set(19, 0);
     config.set(offset_of!(kvc_config_t, nvme_path) / 8, 0);
     config.set(offset_of!(kvc_config_t, disk_path) / 8, 0);
+    config.set(offset_of!(kvc_config_t, nvme_codec) / 8, 0);
+    config.set(offset_of!(kvc_config_t, codec_tables) / 8, 0);
+    config.set(offset_of!(kvc_config_t, codec_tables_bytes) / 8, 0);
+    let mut codec = filled(input, same::<kvc_codec_config_t>());
+    let with_codec = input.byte().is_multiple_of(4);
+    config.set(
+        offset_of!(kvc_config_t, disk_codec) / 8,
+        if with_codec { codec.pointer::<u64>() as u64 } else { 0 },
+    );
     config.set(
         20,
         if with_geometry {
@@ -268,7 +282,7 @@ fn read_out(input: &mut Input<'_>) {
         0 => STATS,
         1 => same::<kvc_capacity_t>(),
         2 => same::<kvc_histogram_t>(),
-        3 => same::<kvc_tier_t>(),
+        3 => TIER,
         _ => CONFIG,
     };
     let mut caller = output(input, sizes);

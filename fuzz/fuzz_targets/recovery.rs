@@ -97,6 +97,7 @@ fn with_engine(
         disk: None,
         file_ids: [FILE_ID; 2],
         unix_seconds: 1,
+        tables: None,
     };
     MEMORY.with_borrow_mut(
         |memory| match Engine::with_devices(config, memory.page_aligned(), Clock::Ticks, devices) {

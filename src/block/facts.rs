@@ -41,6 +41,8 @@ pub(crate) struct Retention {
     pub(crate) reservation_expires: bool,
     /// Logarithm of the cost of computing the block again, see [`cost_code`].
     pub(crate) cost: u8,
+    /// Code of the coarsest codec that the bytes in memory went through; 0 for the bytes that were put.
+    pub(crate) loss: u8,
 }
 
 /// A cost in microseconds as five bits of exponent and three of mantissa: within an eighth of the truth, up to 2^31.
@@ -106,6 +108,7 @@ impl Retention {
         u64::from(self.expiry) << 32
             | u64::from(self.cost) << 24
             | u64::from(self.geometry_id) << 16
+            | u64::from(self.loss & 0xF) << 10
             | u64::from(self.reservation_expires) << 9
             | u64::from(self.protected) << 8
             | u64::from(self.priority)
@@ -116,6 +119,7 @@ impl Retention {
             priority: word as u8,
             protected: (word >> 8) & 1 != 0,
             reservation_expires: (word >> 9) & 1 != 0,
+            loss: (word >> 10) as u8 & 0xF,
             geometry_id: (word >> 16) as u8,
             cost: (word >> 24) as u8,
             expiry: (word >> 32) as u32,
@@ -160,6 +164,7 @@ impl Facts {
             reservation_expires,
             cost: cost_code(info.recompute_cost_us),
             expiry: Retention::expiry_after(now_ns, info.expiry_ms),
+            loss: 0,
         };
         let depth_min = parent_depth.map_or(0, |depth| u64::from(depth) + 1);
         let depth = info.chain_index.max(depth_min).min(u64::from(u16::MAX)) as u32;
@@ -177,14 +182,33 @@ impl Facts {
 
     /// Changes the retention; the geometry stays. True if it had an end before.
     pub(crate) fn set_retention(&self, priority: u8, protected: bool, expiry: u32) -> bool {
-        let before = self.retention();
-        let after = Retention {
+        let before = self.change(|before| Retention {
             priority,
             protected,
             expiry,
             ..before
-        };
-        Retention::unpack(self.retention.swap(after.pack(), Ordering::Relaxed)).expiry != 0
+        });
+        before.expiry != 0
+    }
+
+    /// Notes which codec the bytes in memory went through.
+    pub(crate) fn set_loss(&self, loss: u8) {
+        self.change(|before| Retention { loss, ..before });
+    }
+
+    /// Repeats only because another thread changed the same block's word.
+    fn change(&self, next: impl Fn(Retention) -> Retention) -> Retention {
+        let mut word = self.retention.load(Ordering::Relaxed);
+        loop {
+            let before = Retention::unpack(word);
+            match self
+                .retention
+                .compare_exchange(word, next(before).pack(), Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(_) => return before,
+                Err(now) => word = now,
+            }
+        }
     }
 
     pub(crate) fn namespace(&self) -> u64 {
@@ -260,6 +284,9 @@ mod tests {
         assert!(facts.set_retention(5, false, 0));
         assert_eq!(facts.retention().class(u64::MAX), 5);
         assert_eq!(facts.retention().geometry_id, 3);
+        facts.set_loss(9);
+        assert!(!facts.set_retention(6, true, 0));
+        assert_eq!((facts.retention().loss, facts.retention().priority), (9, 6));
         facts.write(&PutInfo::default(), Some(41), true, 0);
         assert_eq!(facts.depth(), 42);
         assert!(facts.retention().reservation_expires);

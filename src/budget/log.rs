@@ -76,7 +76,7 @@ impl LogLayout {
         // sealed before it is full.
         let segment_records_max = (segment_bytes / (block_bytes / 8).max(512)).clamp(64, 16384);
         let blocks_count = match file.blocks_count {
-            0 => (file.bytes / block_bytes.max(512)).max(1),
+            0 => (file.bytes / super::codec::tier_block_bytes(config, &file.codec).max(512)).max(1),
             count => count,
         };
         Self {

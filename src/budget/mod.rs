@@ -1,8 +1,15 @@
 //! From a configuration to the exact bytes of everything, before anything exists.
 
+mod codec;
 mod files;
 mod log;
 
+pub(crate) use codec::trellis_mean_bytes;
+pub use codec::{
+    BLOCK_CODE_ENTRY_BYTES, BLOCK_CODE_HEADER_BYTES, LZ_WORKSPACE_BYTES, SCRATCH_ALIGNMENT_BYTES, block_scratch_bytes,
+    code_bytes_max, scratch_bytes,
+};
+pub(crate) use codec::{work_block_bytes, work_scratch_bytes};
 pub use log::{
     FRAME_WORDS, LogLayout, PARTS_COUNT_MAX, PENDING_WORDS, READ_WORDS, RECORD_HEADER_BYTES, SEGMENT_WORDS,
     SUPERBLOCK_AREA_BYTES, TABLE_ENTRY_BYTES,
@@ -84,6 +91,8 @@ pub enum Part {
     DiskFrames,
     /// As [`Part::NvmeTransfer`].
     DiskTransfer,
+    /// What the file tiers' codecs work in.
+    CodecWork,
     /// The memory tier's slots.
     Slots,
 }
@@ -147,6 +156,7 @@ impl Plan {
             PolicyKind::Lru => STRIPE_BYTES,
             PolicyKind::S3Fifo => 4096,
         };
+        let codec_bytes = codec::work_bytes(config);
         let parts = [
             ("control", 1, 2048),
             ("counters", stripes, COUNTER_WORDS_PER_STRIPE * 8),
@@ -174,6 +184,7 @@ impl Plan {
             ("nvme transfer", u64::from(nvme.exists()), nvme.transfer_bytes),
             ("disk frames", disk.frames_count, disk.frame_stride_bytes),
             ("disk transfer", u64::from(disk.exists()), disk.transfer_bytes),
+            ("codec work", u64::from(codec_bytes != 0), codec_bytes),
             ("slots", slots_count, slot_bytes),
         ];
         let mut components = [Component {

@@ -14,11 +14,15 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::arguments::bytes;
+use super::codec::choice::kvc_codec_config_t;
 use super::geometry::kvc_geometry_t;
 use super::growable::{Growable, growable, read, target, target_optional, zeroed};
 use super::guard::plain;
 use super::version::kvc_status_t;
-use crate::config::{Admission, Config, Damage, FileTier, HugePages, IoEngine, PolicyKind, Prefault, WritePolicy};
+use crate::config::{
+    Admission, CodecChoice, Config, Damage, FileTier, HugePages, IoEngine, PolicyKind, Prefault, WritePolicy,
+};
 use crate::error::{ConfigError, Status};
 use crate::host::Paths;
 use crate::limits;
@@ -204,6 +208,15 @@ pub struct kvc_config_t {
     /// Milliseconds that a put waits for room while what would have to go is still being written down, at most one
     /// hour; after that an unwritten block is given up. `KVC_NONE`: never wait. Default 1000.
     pub write_wait_ms: u64,
+    /// How the NVMe tier encodes blocks that have a geometry. `geometry` and the tables of the codec's configuration
+    /// are not looked at: it is the block's geometry, and `codec_tables` below. Default NULL: not at all. Borrowed.
+    pub nvme_codec: *const kvc_codec_config_t,
+    /// How the disk tier encodes blocks that have a geometry, as `nvme_codec`. Default NULL: not at all. Borrowed.
+    pub disk_codec: *const kvc_codec_config_t,
+    /// Tables for vq and xc; copied, so that they may begin anywhere. Default NULL: none. Borrowed.
+    pub codec_tables: *const c_void,
+    /// Bytes at `codec_tables`. 0 exactly when that is NULL.
+    pub codec_tables_bytes: u64,
 }
 
 /// Why a configuration was refused. Initialise with `KVC_ERROR_INIT`.
@@ -267,7 +280,7 @@ impl kvc_error_t {
 }
 
 /// The refusal of a number that names one of a few choices.
-fn choice<T>(field: &'static str, value: u64, value_max: u64, known: Option<T>) -> Result<T, ConfigError> {
+pub(super) fn choice<T>(field: &'static str, value: u64, value_max: u64, known: Option<T>) -> Result<T, ConfigError> {
     known.ok_or(ConfigError {
         status: Status::Config,
         field,
@@ -279,7 +292,7 @@ fn choice<T>(field: &'static str, value: u64, value_max: u64, known: Option<T>) 
     })
 }
 
-fn boolean(value: u64) -> Option<bool> {
+pub(super) fn boolean(value: u64) -> Option<bool> {
     match value {
         0 => Some(false),
         1 => Some(true),
@@ -288,7 +301,7 @@ fn boolean(value: u64) -> Option<bool> {
 }
 
 /// The default where a field is zero.
-const fn or(value: u64, default: u64) -> u64 {
+pub(super) const fn or(value: u64, default: u64) -> u64 {
     if value == 0 { default } else { value }
 }
 
@@ -299,11 +312,19 @@ impl kvc_config_t {
     /// The engine's configuration. The memory is looked at by open alone.
     ///
     /// # Safety
-    /// I1 for the geometries.
+    /// I1 for the geometries and the codecs.
     pub(super) unsafe fn checked(&self) -> Result<Config, Refusal> {
         let default = Config::default();
         // Zero is the default; where zero itself means something, that is said with KVC_NONE.
         let or_none = |value: u64, default: u64| if value == KVC_NONE { 0 } else { or(value, default) };
+        let tier_codec = |codec: *const kvc_codec_config_t| {
+            if codec.is_null() {
+                return Ok(CodecChoice::RAW);
+            }
+            // SAFETY: I1, asked of the caller.
+            let codec = unsafe { read(codec) }.map_err(Err)?;
+            codec.choice().map_err(Ok)
+        };
         let mut config = Config {
             block_bytes: self.block_bytes,
             cpu_bytes: self.cpu_bytes,
@@ -340,8 +361,14 @@ impl kvc_config_t {
             hash_seed: self.hash_seed,
             latency_sample_count: or_none(self.latency_sample_count, default.latency_sample_count),
             clock_ticks: choice("clock", self.clock, KVC_CLOCK_TICKS, boolean(self.clock)).map_err(Ok)?,
-            nvme: self.nvme().map_err(Ok)?,
-            disk: self.disk().map_err(Ok)?,
+            nvme: FileTier {
+                codec: tier_codec(self.nvme_codec)?,
+                ..self.nvme().map_err(Ok)?
+            },
+            disk: FileTier {
+                codec: tier_codec(self.disk_codec)?,
+                ..self.disk().map_err(Ok)?
+            },
             write_policy: choice(
                 "write_policy",
                 self.write_policy,
@@ -411,6 +438,7 @@ impl kvc_config_t {
             endurance_bytes_per_day: self.nvme_endurance_bytes_per_day,
             promotion_hits: or(self.nvme_promotion_hits, FileTier::NONE.promotion_hits),
             stall_ms: or(self.nvme_stall_ms, FileTier::NONE.stall_ms),
+            codec: CodecChoice::RAW,
         })
     }
 
@@ -430,14 +458,18 @@ impl kvc_config_t {
             endurance_bytes_per_day: self.disk_endurance_bytes_per_day,
             promotion_hits: or(self.disk_promotion_hits, FileTier::NONE.promotion_hits),
             stall_ms: or(self.disk_stall_ms, FileTier::NONE.stall_ms),
+            codec: CodecChoice::RAW,
         })
     }
 
-    /// Where the files of the file tiers are.
+    /// Where the files of the file tiers are, and the codecs' tables.
+    ///
+    /// # Errors
+    /// [`Status::Null`] for tables that have bytes and no address.
     ///
     /// # Safety
-    /// I1 and C1 for the paths, for as long as what is returned is used.
-    pub(super) unsafe fn paths(&self) -> Paths<'_> {
+    /// I1 and C1 for the paths and the tables, for as long as what is returned is used.
+    pub(super) unsafe fn paths(&self) -> Result<Paths<'_>, Status> {
         let path = |text: *const c_char| {
             if text.is_null() {
                 return None;
@@ -446,10 +478,14 @@ impl kvc_config_t {
             let text = unsafe { CStr::from_ptr(text) };
             Some(Path::new(OsStr::from_bytes(text.to_bytes())))
         };
-        Paths {
+        // SAFETY: I1, asked of the caller; NULL and 0 are an empty array.
+        let tables = unsafe { bytes(self.codec_tables, self.codec_tables_bytes) }?;
+        let tables = Some(tables).filter(|tables| !tables.is_empty());
+        Ok(Paths {
             nvme: path(self.nvme_path),
             disk: path(self.disk_path),
-        }
+            tables,
+        })
     }
 
     /// Whether the caller brings memory.
@@ -544,130 +580,9 @@ pub unsafe extern "C" fn kvc_config_init(config: *mut kvc_config_t) -> kvc_statu
 // A program that was compiled against the first version has a shorter struct: what it has stays where it was.
 const _: () = {
     assert!(core::mem::offset_of!(kvc_config_t, nvme_path) as u64 == kvc_config_t::SIZE_FIRST);
-    assert!(size_of::<kvc_config_t>() == 376);
+    assert!(size_of::<kvc_config_t>() == 408);
     assert!(size_of::<kvc_error_t>() as u64 == kvc_error_t::SIZE_FIRST);
 };
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The first version's configuration, in its size, with what lies behind it poisoned.
-    #[test]
-    fn a_configuration_of_the_first_version_is_what_it_was() {
-        let mut words = [u64::MAX; size_of::<kvc_config_t>() / 8];
-        let first = kvc_config_t::SIZE_FIRST as usize / 8;
-        for word in words.iter_mut().take(first) {
-            *word = 0;
-        }
-        (words[0], words[1], words[2]) = (kvc_config_t::SIZE_FIRST, 64 << 10, 64 << 20);
-        // SAFETY: the words are there, and what is behind `struct_size` bytes is not read.
-        let config = unsafe { read(words.as_ptr().cast::<kvc_config_t>()) }.unwrap();
-        assert!(config.nvme_path.is_null() && config.nvme_bytes == 0 && config.write_wait_ms == 0);
-        // SAFETY: no geometries, no paths.
-        let config = unsafe { config.checked() }.unwrap();
-        let default = Config::default();
-        assert_eq!((config.nvme, config.disk), (FileTier::NONE, FileTier::NONE));
-        assert_eq!(config.write_wait_ms, default.write_wait_ms);
-        assert_eq!(config.slots_free_low_permille, default.slots_free_low_permille);
-        assert_eq!(config.slots_free_high_permille, default.slots_free_high_permille);
-        assert_eq!(
-            (config.write_policy, config.damage),
-            (default.write_policy, default.damage)
-        );
-    }
-
-    #[test]
-    fn fields_of_the_file_tiers_arrive_where_they_belong() {
-        let mut config: kvc_config_t = zeroed();
-        (config.block_bytes, config.cpu_bytes) = (1, 2);
-        (config.nvme_bytes, config.nvme_segment_bytes, config.nvme_blocks_count) = (3, 4, 5);
-        (
-            config.nvme_depth,
-            config.nvme_admission,
-            config.nvme_endurance_bytes_per_day,
-        ) = (6, 2, 7);
-        (config.nvme_promotion_hits, config.nvme_stall_ms) = (8, 9);
-        (config.disk_bytes, config.disk_segment_bytes, config.disk_blocks_count) = (13, 14, 15);
-        (
-            config.disk_depth,
-            config.disk_admission,
-            config.disk_endurance_bytes_per_day,
-        ) = (16, 3, 17);
-        (config.disk_promotion_hits, config.disk_stall_ms) = (18, 19);
-        (
-            config.write_policy,
-            config.damage,
-            config.io_engine,
-            config.file_overwrite,
-        ) = (2, 2, 3, 1);
-        (config.slots_free_low_permille, config.slots_free_high_permille) = (KVC_NONE, 30);
-        config.write_wait_ms = KVC_NONE;
-        (config.nvme_path, config.disk_path) = (c"first".as_ptr(), c"second".as_ptr());
-        // SAFETY: no geometries; the paths are literals.
-        let (inner, paths) = unsafe { (config.checked().unwrap(), config.paths()) };
-        let nvme = FileTier {
-            bytes: 3,
-            segment_bytes: 4,
-            blocks_count: 5,
-            depth: 6,
-            admission: Admission::SecondHit,
-            endurance_bytes_per_day: 7,
-            promotion_hits: 8,
-            stall_ms: 9,
-        };
-        let disk = FileTier {
-            bytes: 13,
-            segment_bytes: 14,
-            blocks_count: 15,
-            depth: 16,
-            admission: Admission::Reuse,
-            endurance_bytes_per_day: 17,
-            promotion_hits: 18,
-            stall_ms: 19,
-        };
-        assert_eq!((inner.nvme, inner.disk), (nvme, disk));
-        assert_eq!(
-            (inner.write_policy, inner.damage),
-            (WritePolicy::Through, Damage::Refuse)
-        );
-        assert_eq!((inner.io_engine, inner.file_overwrite), (IoEngine::Positional, true));
-        assert_eq!((inner.slots_free_low_permille, inner.slots_free_high_permille), (0, 30));
-        assert_eq!(inner.write_wait_ms, 0);
-        assert_eq!(
-            (paths.nvme, paths.disk),
-            (Some(Path::new("first")), Some(Path::new("second")))
-        );
-
-        type Change = fn(&mut kvc_config_t);
-        let bad: [(&str, Change); 6] = [
-            ("nvme_admission", |c| c.nvme_admission = 4),
-            ("disk_admission", |c| c.disk_admission = 4),
-            ("write_policy", |c| c.write_policy = 3),
-            ("damage", |c| c.damage = 3),
-            ("io_engine", |c| c.io_engine = 4),
-            ("file_overwrite", |c| c.file_overwrite = 2),
-        ];
-        for (field, change) in bad {
-            let mut changed = config;
-            change(&mut changed);
-            // SAFETY: as above.
-            let refusal = unsafe { changed.checked() }.unwrap_err().unwrap();
-            assert_eq!((refusal.field, refusal.status), (field, Status::Config));
-        }
-    }
-
-    /// What `kvc_config_init` writes out is what zeros mean.
-    #[test]
-    fn the_defaults_written_out_are_the_defaults() {
-        let mut config: kvc_config_t = zeroed();
-        config.struct_size = size_of::<kvc_config_t>() as u64;
-        // SAFETY: the struct is there, and as long as it says.
-        assert_eq!(unsafe { kvc_config_init(&raw mut config) }, Status::Ok.code());
-        assert_eq!((config.nvme_depth, config.write_wait_ms), (32, 1000));
-        let empty: kvc_config_t = zeroed();
-        // SAFETY: no geometries.
-        let (written, zeros) = unsafe { (config.checked().unwrap(), empty.checked().unwrap()) };
-        assert_eq!(std::format!("{written:?}"), std::format!("{zeros:?}"));
-    }
-}
+mod tests;

@@ -123,3 +123,31 @@ pub unsafe extern "C" fn kvc_namespace_clear(
         })
     }
 }
+
+/// Bounds how much the blocks of a namespace may lose in the file tiers.
+///
+/// A tier whose codec is coarser than `error_max_permille`, as it is known or as samples show it, does not get them:
+/// they are dropped there rather than degraded, and counted (`quality_refusals` of `kvc_stats_t`). 0 permits lossless
+/// codecs only; UINT64_MAX takes the bound back. What is in a tier already stays. `kvc_flush` leaves out what no tier
+/// is fine enough for.
+///
+/// Threads: any, at once. Does not wait.
+///
+/// Memory: nothing is borrowed.
+///
+/// Statuses: `KVC_OK`; `KVC_E_ARGUMENT` for more than 1000; `KVC_E_UNSUPPORTED` without a file tier; `KVC_AGAIN` when
+/// 64 namespaces have had a bound, or another thread is just setting one.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvc_namespace_quality_set(
+    engine: *const kvc_engine_t,
+    namespace_id: u64,
+    error_max_permille: u64,
+) -> kvc_status_t {
+    // SAFETY: I1 and I3, asked of the caller, here and below.
+    unsafe {
+        with_engine(engine, |cache| {
+            let bound = Some(error_max_permille).filter(|bound| *bound != u64::MAX);
+            cache.quality_floor_set(namespace_id, bound)
+        })
+    }
+}

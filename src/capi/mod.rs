@@ -62,6 +62,9 @@
 //! - pin: keeps a block where it is until it is released.
 //! - lane: one producer's private queues of operations and completions. ticket: one submitted operation.
 //! - geometry: what a key/value block consists of: layers, heads, tokens, element type.
+//! - plane: the keys, or the values, of one layer of a block.
+//! - codec: how a plane is encoded in fewer bytes. code: what a block is encoded as. tables: what some codecs need to
+//!   know about a model, trained on samples of it.
 //! - plan: the exact bytes of everything, computed before anything exists.
 //!
 //! # Statuses
@@ -71,9 +74,9 @@
 //! fault. Numbers never change meaning. There is no errno and no last error: a refused configuration is explained in
 //! a `kvc_error_t` that the caller brings, everything else is in the number. `kvc_status_name` gives its name.
 //!
-//! Outputs are written only on success (`KVC_OK`): after any other status they hold what they held before. The three
-//! exceptions are said where they occur: `kvc_error_t`, the statuses inside the items of a batch, and `kvc_view_ready`
-//! while it answers `KVC_PENDING`. Batches say how many they did.
+//! Outputs are written only on success (`KVC_OK`): after any other status they hold what they held before. The
+//! exceptions are said where they occur: `kvc_error_t`, the statuses inside the items of a batch, `kvc_view_ready`
+//! while it answers `KVC_PENDING`, and the buffers that codecs write to. Batches say how many they did.
 //!
 //! Every function that takes an engine can also answer the following; the functions list only what is special:
 //! - `KVC_E_NULL`: the engine, or another pointer that must not be NULL, is NULL.
@@ -91,7 +94,7 @@
 //! A parameter `const kvc_engine_t *` means: any number of threads may be in this call, and in others, at once. A
 //! parameter `kvc_engine_t *` (`kvc_shutdown`, `kvc_close`) means: no other thread is in a call on this engine, and
 //! after `kvc_close` none will be. Functions without an engine may always be called at once. What is different is said
-//! under `Threads:`.
+//! under `Threads:`. The same holds for `const kvc_codec_t *` and `kvc_codec_t *` (`kvc_codec_close`).
 //!
 //! On the memory tier, match, get, acquire, release, reserve and commit take no lock and make no system call; a reader
 //! of a block writes nothing that other readers of the same block share, so readers do not slow each other down.
@@ -136,10 +139,10 @@
 //!
 //! # Handles and values
 //!
-//! The engine is the only opaque pointer. It is an address in a table of the library and is never dereferenced before
-//! it was found there, so a wrong or closed engine is `KVC_E_HANDLE`. The table's places are used in turn: only after
-//! about a thousand other engines were opened can the handle of a closed one become that of another. At most 1024
-//! engines are open in one process.
+//! Engines and codecs are the only opaque pointers. Each is an address in a table of the library and is never
+//! dereferenced before it was found there, so a wrong or closed one is `KVC_E_HANDLE`. The tables' places are used in
+//! turn: only after about a thousand others were opened can the handle of a closed one become that of another. At most
+//! 1024 engines and 1024 codecs are open in one process.
 //!
 //! Blocks, pins, tickets and lanes are pairs of index and generation. They may be copied and compared freely, hold
 //! nothing, and need no destruction. One that was released, reclaimed or made up is `KVC_E_STALE`. All zero is never
@@ -219,8 +222,8 @@
 //! # Processes
 //!
 //! An engine belongs to the process that opened it, and so do its files. After `fork`, the child gets `KVC_E_FORKED`
-//! from every call and may open an engine of its own, with files of its own. The library installs no signal handlers;
-//! no function may be called from one.
+//! from every call and may open an engine of its own, with files of its own. Codecs work on in the child. The library
+//! installs no signal handlers; no function may be called from one.
 //!
 //! # Limits
 //!
@@ -254,6 +257,7 @@ mod growable;
 mod guard;
 mod registry;
 
+mod codec;
 mod config;
 mod geometry;
 mod keys;
@@ -269,6 +273,9 @@ mod types;
 mod version;
 mod writes;
 
+pub use codec::choice::*;
+pub use codec::tables::*;
+pub use codec::*;
 pub use config::*;
 pub use geometry::*;
 pub use keys::*;
@@ -286,6 +293,21 @@ pub use writes::*;
 
 /// Files whose items become chapters of `kvcache.h`, in the order of the chapters.
 pub const HEADER_CHAPTERS: &[&str] = &[
-    "version", "types", "geometry", "config", "open", "keys", "reads", "writes", "manage", "tiers", "lanes", "stats",
-    "observe", "layout",
+    "version",
+    "types",
+    "geometry",
+    "codec/choice",
+    "config",
+    "open",
+    "keys",
+    "reads",
+    "writes",
+    "manage",
+    "tiers",
+    "lanes",
+    "stats",
+    "observe",
+    "layout",
+    "codec",
+    "codec/tables",
 ];

@@ -85,6 +85,9 @@ pub const KVC_EVENT_DAMAGED: u32 = 6;
 /// The tier went offline: its device fails or stalls. The key is zero, and so is the block. All blocks that only this
 /// tier held are gone, without an event of their own.
 pub const KVC_EVENT_OFFLINE: u32 = 7;
+/// The tier's codec was coarser on this model than `error_max_permille` permits: it takes the next better one from now
+/// on. The key is that of the block that showed it.
+pub const KVC_EVENT_CODEC_FALLBACK: u32 = 8;
 
 /// One thing that happened to a block, for a router that follows which blocks are where.
 #[derive(Clone, Copy, Debug)]
@@ -412,6 +415,7 @@ mod tests {
             KVC_EVENT_PIN_EXPIRED,
             KVC_EVENT_DAMAGED,
             KVC_EVENT_OFFLINE,
+            KVC_EVENT_CODEC_FALLBACK,
         ];
         assert_eq!(EventKind::ALL.len(), events.len());
         for (place, code) in events.into_iter().enumerate() {

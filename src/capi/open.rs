@@ -125,8 +125,8 @@ fn ceiling(number: f64) -> u64 {
 
 /// Computes the exact bytes of everything that an engine of this configuration would ever hold. Obtains nothing.
 ///
-/// The answer depends on nothing but the configuration. `memory`, `memory_bytes` and the paths are not looked at: the
-/// plan says what to bring.
+/// The answer depends on nothing but the configuration. `memory`, `memory_bytes`, the paths and the codecs' tables are
+/// not looked at: the plan says what to bring.
 ///
 /// Threads: any, at once.
 ///
@@ -164,16 +164,17 @@ pub unsafe extern "C" fn kvc_plan_compute(
 ///
 /// Threads: any, at once. Waits for the files' devices.
 ///
-/// Memory: `config`, its geometries and paths, `engine_out` and `error_out` are borrowed; `error_out` may be NULL.
-/// `memory` of the configuration is lent by the caller until `kvc_close`. This is the only function that allocates.
+/// Memory: `config`, its geometries, paths, codecs and tables, `engine_out` and `error_out` are borrowed; `error_out`
+/// may be NULL. `memory` of the configuration is lent by the caller until `kvc_close`. Of the functions with an engine,
+/// only this one allocates.
 ///
 /// Statuses: `KVC_OK`; `KVC_E_CONFIG` and `KVC_E_CONFLICT` with the field, the value and the permitted range in
 /// `error_out`; `KVC_E_NO_MEMORY`, `KVC_E_HUGE_PAGES`, `KVC_E_LOCK`, `KVC_E_THREAD`, `KVC_E_EVENT_FD` with the system's
 /// error number there; for the files, under the name of the path's field, `KVC_E_FILE` and `KVC_E_NO_SPACE` with the
 /// system's error number, `KVC_E_FILE_BUSY`, `KVC_E_FILE_MISMATCH` with what the file holds and what was asked,
 /// `KVC_E_FILE_FOREIGN`, `KVC_E_FILE_DAMAGED`, `KVC_E_NO_URING`, and `KVC_E_UNSUPPORTED` for a tier that the library
-/// was built without; `KVC_AGAIN` when 1024 engines are open; `KVC_E_NULL`; `KVC_E_ARGUMENT` and `KVC_E_UNSUPPORTED`
-/// for `struct_size`.
+/// was built without; `KVC_E_DAMAGED` and `KVC_E_UNSUPPORTED` under the field `codec_tables`; `KVC_AGAIN` when 1024
+/// engines are open; `KVC_E_NULL`; `KVC_E_ARGUMENT` and `KVC_E_UNSUPPORTED` for `struct_size`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn kvc_engine_open(
     config: *const kvc_config_t,
@@ -191,7 +192,7 @@ pub unsafe extern "C" fn kvc_engine_open(
                 return Err(Err(Status::Argument));
             }
             let config = config_c.checked()?;
-            let paths = config_c.paths();
+            let paths = config_c.paths().map_err(Err)?;
             let cache = if config_c.memory_given().map_err(Ok)? {
                 Cache::open_in(&config, &paths, config_c.memory.cast(), config_c.memory_bytes)
             } else {

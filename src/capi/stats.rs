@@ -148,6 +148,12 @@ pub struct kvc_stats_t {
     pub blocks_damaged: u64,
     /// Blocks removed by the caller that were not in memory.
     pub removes_below: u64,
+    /// Times that a tier took a better codec because the error was above its bound.
+    pub codec_fallbacks: u64,
+    /// Times that a tier's codec was coarser than a block's namespace permits.
+    pub quality_refusals: u64,
+    /// Blocks that were encoded anew on their way from one file tier to another.
+    pub transcodes: u64,
 }
 
 /// What fits into the engine; does not change while it is open. Initialise with `KVC_CAPACITY_INIT`.
@@ -240,6 +246,9 @@ impl kvc_stats_t {
         flushes = Flushes,
         blocks_recovered = BlocksRecovered,
         blocks_damaged = BlocksDamaged,
+        codec_fallbacks = CodecFallbacks,
+        quality_refusals = QualityRefusals,
+        transcodes = Transcodes,
         removes_below = RemovesBelow,
         }
         #[cfg(test)]

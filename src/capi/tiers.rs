@@ -58,6 +58,25 @@ pub struct kvc_tier_t {
     pub reinserts: u64,
     /// Blocks that left the tier with their segment.
     pub evictions: u64,
+    /// Now: the codec of keys (`KVC_CODEC_...`), after the fallbacks that there were.
+    pub codec_key: u64,
+    /// Now: the codec of values.
+    pub codec_value: u64,
+    /// Blocks encoded for the tier.
+    pub blocks_coded: u64,
+    /// Bytes of those blocks, as put.
+    pub plain_bytes: u64,
+    /// Bytes of their codes: eight times this, over the elements in `plain_bytes`, are the bits per element.
+    pub coded_bytes: u64,
+    /// Blocks that were decoded again and compared since the codecs at present were taken: the first 16, then one of
+    /// 64.
+    pub quality_samples_count: u64,
+    /// Mean relative error of the samples in millionths: the root of the squared error over the squared norm.
+    pub error_ppm_mean: u64,
+    /// Largest relative error of a sample in millionths.
+    pub error_ppm_max: u64,
+    /// How often the tier took a better codec because the samples' error was above `error_max_permille`.
+    pub codec_fallbacks_count: u64,
 }
 
 growable!(kvc_tier_t = 144);
@@ -86,6 +105,15 @@ impl kvc_tier_t {
             write_bytes: count(Counter::NvmeWriteBytes, Counter::DiskWriteBytes),
             reinserts: count(Counter::NvmeReinserts, Counter::DiskReinserts),
             evictions: count(Counter::NvmeEvictions, Counter::DiskEvictions),
+            codec_key: state.codec.key as u64,
+            codec_value: state.codec.value as u64,
+            blocks_coded: state.codec.blocks_coded,
+            plain_bytes: state.codec.plain_bytes,
+            coded_bytes: state.codec.coded_bytes,
+            quality_samples_count: state.codec.samples_count,
+            error_ppm_mean: state.codec.error_ppm_mean,
+            error_ppm_max: state.codec.error_ppm_max,
+            codec_fallbacks_count: state.codec.fallbacks_count,
         }
     }
 }
@@ -187,6 +215,7 @@ mod tests {
     use super::*;
     use crate::capi::{KVC_TIER_CPU, KVC_TIER_DISK, KVC_TIER_NVME};
     use crate::config::Config;
+    use crate::engine::CodecState;
     use crate::host::Cache;
     use std::boxed::Box;
 
@@ -243,6 +272,7 @@ mod tests {
             blocks_count_max: 4,
             blocks: 5,
             bytes_written: 6,
+            codec: CodecState::default(),
         };
         let stats = Cache::open(&config).unwrap().stats();
         let tier = kvc_tier_t::new(Tier::Disk, &state, &stats);

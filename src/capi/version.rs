@@ -49,6 +49,8 @@ pub const KVC_E_UNSUPPORTED: kvc_status_t = -104;
 pub const KVC_E_TOO_LARGE: kvc_status_t = -105;
 /// The buffer is smaller than what has to go into it; nothing was written.
 pub const KVC_E_TOO_SMALL: kvc_status_t = -106;
+/// The bytes are not what the library made: a code or tables that do not verify.
+pub const KVC_E_DAMAGED: kvc_status_t = -107;
 /// A field of the configuration is outside its range.
 pub const KVC_E_CONFIG: kvc_status_t = -200;
 /// Two fields of the configuration contradict each other.
@@ -112,6 +114,7 @@ const STATUSES: &[(kvc_status_t, Status)] = &[
     (KVC_E_UNSUPPORTED, Status::Unsupported),
     (KVC_E_TOO_LARGE, Status::TooLarge),
     (KVC_E_TOO_SMALL, Status::TooSmall),
+    (KVC_E_DAMAGED, Status::Damaged),
     (KVC_E_CONFIG, Status::Config),
     (KVC_E_CONFLICT, Status::Conflict),
     (KVC_E_NO_MEMORY, Status::NoMemory),

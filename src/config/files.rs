@@ -3,7 +3,7 @@
 //! Every field is checked here by itself; what depends on how a file is cut into segments is checked where that is
 //! known, in [`crate::budget`].
 
-use super::{error, range};
+use super::{CodecChoice, error, range};
 use crate::error::ConfigError;
 use crate::limits;
 use crate::units::Tier;
@@ -170,6 +170,8 @@ pub struct FileTier {
     pub promotion_hits: u64,
     /// Milliseconds without any progress of the device after which the tier goes offline.
     pub stall_ms: u64,
+    /// How it encodes blocks that have a geometry.
+    pub codec: CodecChoice,
 }
 
 impl FileTier {
@@ -183,6 +185,7 @@ impl FileTier {
         endurance_bytes_per_day: 0,
         promotion_hits: 1,
         stall_ms: 10_000,
+        codec: CodecChoice::RAW,
     };
 }
 
@@ -204,7 +207,8 @@ impl FileTier {
         range(names.blocks_count, self.blocks_count, 0, limits::BLOCKS_COUNT_MAX)?;
         range(names.depth, self.depth, limits::FILE_DEPTH_MIN, limits::FILE_DEPTH_MAX)?;
         range(names.promotion_hits, self.promotion_hits, 1, limits::PROMOTION_HITS_MAX)?;
-        range(names.stall_ms, self.stall_ms, 1, limits::STALL_MS_MAX)
+        range(names.stall_ms, self.stall_ms, 1, limits::STALL_MS_MAX)?;
+        self.codec.validate()
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a program asks for. Checked here, turned into bytes by [`crate::budget`].
 
+mod codec;
 mod files;
 
 use crate::error::{ConfigError, Status};
@@ -7,6 +8,7 @@ use crate::geometry::Geometry;
 use crate::limits;
 use crate::units::Tier;
 
+pub use codec::{CodecChoice, CodecKind, LAYER_CODECS_COUNT_MAX, LayerCodec};
 pub(crate) use files::FieldNames;
 pub use files::{Admission, Damage, FileTier, IoEngine, WritePolicy};
 

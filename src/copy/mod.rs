@@ -43,6 +43,8 @@
 
 mod all;
 #[cfg(all(target_arch = "x86_64", not(miri)))]
+pub(crate) mod cpuid;
+#[cfg(all(target_arch = "x86_64", not(miri)))]
 mod x86_64;
 
 #[cfg(test)]

@@ -204,8 +204,21 @@ fn the_method_follows_size_and_temperature() {
 #[cfg(all(target_arch = "x86_64", not(miri)))]
 #[test]
 fn both_ways_to_ask_the_processor_agree() {
-    assert_eq!(x86_64::cpuid::avx2(), std::is_x86_feature_detected!("avx2"));
-    assert_eq!(x86_64::cpuid::avx512(), std::is_x86_feature_detected!("avx512f"));
+    assert_eq!(cpuid::avx2(), std::is_x86_feature_detected!("avx2"));
+    assert_eq!(cpuid::avx512(), std::is_x86_feature_detected!("avx512f"));
+    let has = std::is_x86_feature_detected!("avx2")
+        && std::is_x86_feature_detected!("fma")
+        && std::is_x86_feature_detected!("f16c")
+        && std::is_x86_feature_detected!("bmi2");
+    assert_eq!(cpuid::avx2_f16c(), has);
+    let has = has
+        && std::is_x86_feature_detected!("avx512f")
+        && std::is_x86_feature_detected!("avx512bw")
+        && std::is_x86_feature_detected!("avx512cd")
+        && std::is_x86_feature_detected!("avx512dq")
+        && std::is_x86_feature_detected!("avx512vl")
+        && std::is_x86_feature_detected!("avx512vbmi");
+    assert_eq!(cpuid::avx512_vbmi(), has);
 }
 
 #[test]

@@ -16,6 +16,8 @@ use core::arch::x86_64::{
     _mm512_loadu_si512, _mm512_stream_si512,
 };
 
+use super::cpuid;
+
 const LINE_BYTES: usize = 64;
 const PAGE_BYTES: usize = 4096;
 
@@ -58,52 +60,6 @@ impl Avx512 {
     pub(super) unsafe fn stream(self, source: *const u8, target: *mut u8, bytes: usize) {
         // SAFETY: I1, `self` is the proof; I2 by the contract.
         unsafe { stream_avx512(source, target, bytes) }
-    }
-}
-
-/// Has the processor the instructions, and does the operating system save the registers. Asked here rather than with
-/// the standard library's macro, so that an engine without one gets the same answer; a test compares the two.
-pub(super) mod cpuid {
-    use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
-
-    /// SSE and AVX state.
-    const STATE_AVX: u64 = 0b110;
-    /// Those, mask registers, the upper halves of the first 16 registers, the upper 16 registers.
-    const STATE_AVX512: u64 = 0b1110_0110;
-
-    /// AVX2 may be used.
-    pub(in super::super) fn avx2() -> bool {
-        leaf_7_ebx() & 1 << 5 != 0 && state() & STATE_AVX == STATE_AVX
-    }
-
-    /// AVX-512F may be used.
-    pub(in super::super) fn avx512() -> bool {
-        leaf_7_ebx() & 1 << 16 != 0 && state() & STATE_AVX512 == STATE_AVX512
-    }
-
-    fn leaf_7_ebx() -> u32 {
-        if __cpuid(0).eax >= 7 {
-            __cpuid_count(7, 0).ebx
-        } else {
-            0
-        }
-    }
-
-    /// Which registers the operating system saves, 0 where it does not say.
-    fn state() -> u64 {
-        #[target_feature(enable = "xsave")]
-        fn state_xsave() -> u64 {
-            // SAFETY: register 0 exists wherever the instruction does.
-            unsafe { _xgetbv(0) }
-        }
-        // Bits 27 and 28: the operating system has enabled XGETBV, the processor has AVX.
-        let ecx = __cpuid(1).ecx;
-        if ecx & (0b11 << 27) == 0b11 << 27 {
-            // SAFETY: bit 27 was just seen to be set, which is what the instruction needs.
-            unsafe { state_xsave() }
-        } else {
-            0
-        }
     }
 }
 

@@ -39,7 +39,7 @@ use lane::Lanes;
 use lower::Lower;
 
 pub use lane::{Completion, LaneRef, Opcode, Submission, TicketRef};
-pub use lower::{Devices, FileTierState};
+pub use lower::{CodecState, Devices, FileTierState};
 pub use observe::{BlockFacts, Capacity, Latency, PinInfo, Stats};
 pub use read::{RawView, View};
 pub use write::{RawReservation, Reservation};

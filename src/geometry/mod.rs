@@ -4,10 +4,12 @@ use core::ops::Range;
 
 mod digest;
 mod dtype;
+mod plane;
 
 use crate::error::{ConfigError, Status};
 pub use digest::digest;
 pub use dtype::Dtype;
+pub use plane::PlaneShape;
 
 /// The largest block that a geometry may describe: 1 GiB.
 ///

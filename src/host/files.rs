@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::vec::Vec;
 
 use crate::budget::Plan;
+use crate::codec::{TABLES_ALIGNMENT_BYTES, Tables};
 use crate::config::{Config, FieldNames};
 use crate::engine::Devices;
 use crate::error::{ConfigError, Status};
@@ -26,6 +27,8 @@ pub struct Paths<'p> {
     pub nvme: Option<&'p Path>,
     /// The disk tier's file.
     pub disk: Option<&'p Path>,
+    /// Tables of the codecs that need them, as they were trained; copied at open.
+    pub tables: Option<&'p [u8]>,
 }
 
 /// A device and whether its file held nothing when it was opened.
@@ -40,6 +43,36 @@ pub(super) struct Files {
     #[cfg(feature = "mmap")]
     disk: Option<Held<DiskFile>>,
     file_ids: [[u8; 16]; 2],
+    tables: Option<AlignedTables>,
+}
+
+/// A copy of tables that begins at a multiple of their alignment; it stays where it is when this moves.
+struct AlignedTables {
+    bytes: Vec<u8>,
+    start: usize,
+}
+
+impl AlignedTables {
+    fn copy(tables: &[u8]) -> Result<Self, ConfigError> {
+        let mut bytes = std::vec![0; tables.len() + TABLES_ALIGNMENT_BYTES];
+        let start = bytes
+            .as_ptr()
+            .align_offset(TABLES_ALIGNMENT_BYTES)
+            .min(TABLES_ALIGNMENT_BYTES);
+        bytes[start..start + tables.len()].copy_from_slice(tables);
+        bytes.truncate(start + tables.len());
+        let copy = Self { bytes, start };
+        Tables::open(&copy.bytes[copy.start..]).map_err(|status| ConfigError {
+            status,
+            field: "codec_tables",
+            value: tables.len() as u64,
+            value_min: 0,
+            value_max: 0,
+            reason: "the codecs' tables do not verify or are of another version; train them anew",
+            os_error: 0,
+        })?;
+        Ok(copy)
+    }
 }
 
 /// Files that this opening made; they go again unless it succeeds.
@@ -89,6 +122,7 @@ impl Files {
                 Ok((device.length_bytes()?, device))
             })?,
             file_ids,
+            tables: paths.tables.map(AlignedTables::copy).transpose()?,
         };
         #[cfg(not(feature = "mmap"))]
         if disk.is_some() {
@@ -143,6 +177,11 @@ impl Files {
             unix_seconds: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .map_or(0, |since| since.as_secs()),
+            // They verified when they were copied.
+            tables: self
+                .tables
+                .as_ref()
+                .and_then(|tables| Tables::open(&tables.bytes[tables.start..]).ok()),
         }
     }
 }

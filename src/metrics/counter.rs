@@ -86,6 +86,9 @@ counters! {
     Prefetches, "prefetches", "Blocks whose copying up was begun ahead of use.";
     Flushes, "flushes", "Calls of flush that made everything durable.";
     BlocksRecovered, "blocks_recovered", "Blocks found in the files when the engine was opened.";
+    CodecFallbacks, "codec_fallbacks", "Times that a tier took a better codec because the error was above its bound.";
+    QualityRefusals, "quality_refusals", "Times that a tier's codec was coarser than a block's namespace permits.";
+    Transcodes, "transcodes", "Blocks that were encoded anew on their way from one file tier to another.";
     BlocksDamaged, "blocks_damaged", "Records and tables found damaged when the engine was opened.";
 }
 

@@ -68,11 +68,14 @@ pub enum EventKind {
     Damaged = 6,
     /// The tier went offline: its device fails or stalls. The key is zero.
     Offline = 7,
+    /// The tier's codec was coarser on this model than its bound: it takes a better one from now on. The key is that of
+    /// the block that showed it.
+    CodecFallback = 8,
 }
 
 impl EventKind {
     /// Every kind, in the order of their numbers.
-    pub const ALL: [EventKind; 7] = [
+    pub const ALL: [EventKind; 8] = [
         EventKind::Stored,
         EventKind::Removed,
         EventKind::Evicted,
@@ -80,6 +83,7 @@ impl EventKind {
         EventKind::PinExpired,
         EventKind::Damaged,
         EventKind::Offline,
+        EventKind::CodecFallback,
     ];
 
     /// The number that crosses the C boundary; 0 is none.

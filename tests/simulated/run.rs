@@ -11,7 +11,7 @@ use kvcache::tier::fault::FaultRates;
 use kvcache::units::{BlockIndex, Tier};
 use kvcache::{Config, Engine, Key, Plan};
 
-use super::world::{Dice, Durable, KEYS_COUNT, Storage, bytes, config, key};
+use super::world::{Dice, Durable, KEYS_COUNT, Storage, bytes, config, geometry_id, key};
 use crate::common::contents::{difference, fill};
 use crate::common::memory::Memory;
 
@@ -84,6 +84,7 @@ pub fn run(seed: u64, faults: Faults) -> Outcome {
                 .then_some(&devices[1] as &dyn kvcache::tier::device::Device),
             file_ids: [[seed as u8; 16], [!seed as u8; 16]],
             unix_seconds: 0,
+            tables: None,
         };
         let engine = match Engine::with_devices(&config, memory.page_aligned(), Clock::Ticks, given) {
             Ok(engine) => engine,
@@ -291,6 +292,7 @@ impl Live<'_, '_> {
         fill(&mut self.buffer[..length], number);
         let info = PutInfo {
             chain_index: number % 5,
+            geometry_id: geometry_id(number, self.config),
             ..PutInfo::default()
         };
         match self.engine.put(&key(number), &self.buffer[..length], &info) {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use kvcache::config::{Admission, FileTier, PolicyKind, WritePolicy};
+use kvcache::config::{Admission, CodecChoice, CodecKind, FileTier, PolicyKind, WritePolicy};
+use kvcache::layout::{Dtype, Geometry, Shape};
 use kvcache::tier::fault::{FaultPlace, FaultRates, Faults};
 use kvcache::tier::sim::{SimDisk, SimMemory, SimOptions, SimRequest};
 use kvcache::tier::trace::{TraceEntry, Traced};
@@ -85,6 +86,8 @@ pub fn config(dice: &mut Dice) -> Config {
         endurance_bytes_per_day: 0,
         promotion_hits: 1 + dice.below(2),
         stall_ms: 500,
+        // Whatever a tier holds, what comes back is compared byte by byte.
+        codec: CodecChoice::all([CodecKind::Raw, CodecKind::Lz][dice.below(2) as usize]),
     };
     let nvme = tier(4 + 2);
     let disk = if nvme.depth.is_multiple_of(2) {
@@ -92,7 +95,18 @@ pub fn config(dice: &mut Dice) -> Config {
     } else {
         FileTier::NONE
     };
+    let geometry = Geometry::new(&Shape {
+        layers_count: 1,
+        planes_count: 2,
+        kv_heads_count: 1,
+        head_dim: 16,
+        tokens_per_block: block_bytes / 64,
+        dtype: Dtype::Bf16,
+    });
+    let mut geometries = [None; 16];
+    geometries[0] = Some(geometry.expect("it is in range"));
     Config {
+        geometries,
         block_bytes,
         cpu_bytes: block_bytes.next_multiple_of(4096) * (4 + dice.below(12)),
         policy: [PolicyKind::Lru, PolicyKind::S3Fifo][dice.below(2) as usize],
@@ -120,8 +134,16 @@ pub fn key(number: u64) -> Key {
     Key::from_words([mix(number), number, 7, 7])
 }
 
+/// The geometry of the block under a key, where there is one; blocks whose contents can be compressed have it.
+pub fn geometry_id(number: u64, config: &Config) -> u8 {
+    u8::from(number.is_multiple_of(4) && config.geometries[0].is_some())
+}
+
 /// The length of the block under a key: the same whenever it is put.
 pub fn bytes(number: u64, config: &Config) -> u64 {
+    if geometry_id(number, config) != 0 {
+        return config.block_bytes / 64 * 64;
+    }
     1 + mix(number ^ 0x5eed) % config.block_bytes
 }
 

@@ -132,6 +132,7 @@ impl<'e, 'd, 'm> Run<'e, 'd, 'm> {
             disk: Some(&devices[1]),
             file_ids: [[7; 16], [9; 16]],
             unix_seconds: 0,
+            tables: None,
         };
         let mut run = Self {
             engine: Engine::with_devices(config, memory, Clock::Ticks, given)?,

@@ -72,6 +72,7 @@ fn measure_in(folder: &Path) -> Result<Value, Box<dyn Error>> {
         &Paths {
             nvme: Some(&path),
             disk: None,
+            tables: None,
         },
     )?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build()?;

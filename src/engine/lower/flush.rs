@@ -92,7 +92,8 @@ impl Engine<'_> {
             if phase == Phase::Resident {
                 match self.stage(lower, &mut pump, state.cursor) {
                     Staged::Begun => state.written += 1,
-                    Staged::Needless => {}
+                    // A barred one is kept out of the files by its namespace's bound, not by want of room.
+                    Staged::Needless | Staged::Barred => {}
                     Staged::Later | Staged::Behind => {
                         drop(pump);
                         return None;

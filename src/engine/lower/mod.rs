@@ -22,6 +22,8 @@
 //! The policy's turn and the pump's are both only ever tried, never waited for.
 
 mod admission;
+mod coder;
+mod floor;
 mod flush;
 mod pump;
 mod queue;
@@ -35,6 +37,7 @@ mod word;
 mod write;
 
 use super::Engine;
+use crate::codec::Tables;
 use crate::config::FileTier;
 use crate::metrics::Counter;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -43,6 +46,9 @@ use crate::sync::inbox::Inbox;
 use crate::tier::device::Device;
 use crate::units::Tier;
 
+pub use coder::CodecState;
+use coder::Quality;
+use floor::Floors;
 pub(super) use flush::FlushState;
 use pump::Pump;
 pub(super) use raise::Asked;
@@ -64,6 +70,8 @@ pub struct Devices<'m> {
     pub file_ids: [[u8; 16]; 2],
     /// Wall time in seconds, noted in the files.
     pub unix_seconds: u64,
+    /// Tables of the codecs that need them.
+    pub tables: Option<Tables<'m>>,
 }
 
 impl Devices<'_> {
@@ -73,6 +81,7 @@ impl Devices<'_> {
         disk: None,
         file_ids: [[0; 16]; 2],
         unix_seconds: 0,
+        tables: None,
     };
 }
 
@@ -95,6 +104,8 @@ pub struct FileTierState {
     pub blocks: u64,
     /// Bytes handed to the device since open.
     pub bytes_written: u64,
+    /// What its codec does.
+    pub codec: CodecState,
 }
 
 /// What every thread may use of a tier.
@@ -112,6 +123,7 @@ pub(super) struct Face<'m> {
     segments_free: AtomicU64,
     blocks: AtomicU64,
     bytes_written: AtomicU64,
+    quality: Quality,
 }
 
 /// The file tiers of an engine.
@@ -123,6 +135,7 @@ pub(super) struct Lower<'m> {
     pump: Guarded<Pump<'static>>,
     /// Most blocks that may lie in file tiers only.
     below_count_max: u64,
+    floors: Floors,
 }
 
 impl<'m> Lower<'m> {
@@ -221,6 +234,7 @@ impl Engine<'_> {
             blocks_count_max: layout.blocks_count,
             blocks: face.blocks.load(Ordering::Relaxed),
             bytes_written: face.bytes_written.load(Ordering::Relaxed),
+            codec: face.quality.state(),
         })
     }
 

@@ -3,6 +3,7 @@
 use core::cell::Cell;
 
 use super::admission::ReuseFilter;
+use super::coder::Coder;
 use super::queue::Queue;
 use super::store::Store;
 use super::word::{MOVING, READING, WRITING};
@@ -29,6 +30,7 @@ pub(super) struct Pump<'m> {
     pub(super) making_room: bool,
     /// Blocks of which a write is under way that gives their slots free.
     pub(super) write_backs: u64,
+    pub(super) coder: Coder<'m>,
 }
 
 impl Pump<'_> {
@@ -192,9 +194,10 @@ impl Engine<'_> {
             return 0;
         };
         let outcome = Outcome::default();
-        let done = store
-            .log
-            .poll(self.now_ns(), &mut |event| self.on_event(lower, place, event, &outcome));
+        let coder = &mut pump.coder;
+        let done = store.log.poll(self.now_ns(), &mut |event| {
+            self.on_event(lower, coder, place, event, &outcome);
+        });
         pump.write_backs = pump.write_backs.saturating_sub(outcome.write_backs_done.get());
         if let Some(result) = outcome.move_read.get() {
             self.move_arrived(lower, store, place, result);
@@ -216,7 +219,7 @@ impl Engine<'_> {
         done
     }
 
-    fn on_event(&self, lower: &Lower<'_>, place: usize, event: LogEvent, outcome: &Outcome) {
+    fn on_event(&self, lower: &Lower<'_>, coder: &mut Coder<'_>, place: usize, event: LogEvent, outcome: &Outcome) {
         let add = |cell: &Cell<u32>| cell.set(cell.get() + 1);
         match event {
             LogEvent::Written {
@@ -247,11 +250,18 @@ impl Engine<'_> {
             },
             LogEvent::Progress { tag, bytes_ready } => {
                 if let Tag::Raise(index) = Tag::unpack(tag) {
-                    self.entries[index as usize].set_ready(bytes_ready);
+                    let entry = &self.entries[index as usize];
+                    let stored_bytes = lower
+                        .face(place)
+                        .map(|face| face.word(index).stored_bytes(entry.state().generation()));
+                    // Of a code nothing is ready before it was decoded.
+                    if stored_bytes == Some(entry.bytes()) {
+                        entry.set_ready(bytes_ready);
+                    }
                 }
             }
             LogEvent::Read { tag, result } => match Tag::unpack(tag) {
-                Tag::Raise(index) => self.raised(lower, place, index, result),
+                Tag::Raise(index) => self.raised(lower, coder, place, index, result),
                 Tag::MoveRead(_) => outcome.move_read.set(Some(result)),
                 Tag::Write(_) | Tag::MoveWrite(..) => {}
             },

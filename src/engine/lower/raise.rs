@@ -3,9 +3,11 @@
 //! # Soundness
 //! - **I1** The slot of a raising block is written by the log that reads it, between the begin of the read and its
 //!   report, and by nobody else; the word of the tier says `READING` meanwhile, so that the entry and its slot are
-//!   freed by nobody but the pump (`lower`, "Who may free an entry").
+//!   freed by nobody but the pump (`lower`, "Who may free an entry"). Readers of a part of it look at no more than the
+//!   bytes that are ready, which are none as long as a code lies in it: until it was decoded the slot is the pump's.
 #![allow(unsafe_code)]
 
+use super::coder::Coder;
 use super::pump::{Pump, Tag};
 use super::word::{HELD_FLAGS, READING, UNBURIED};
 use super::{COUNTERS, Lower, TIERS};
@@ -172,14 +174,22 @@ impl Engine<'_> {
                 continue;
             };
             word.set(generation, READING);
+            let payload_bytes = word.stored_bytes(generation);
+            let slot = self.cpu.address(SlotIndex(entry.slot()));
+            // A code lies at the end of the slot, so that it can be decoded in place.
+            let at = match payload_bytes < entry.bytes() {
+                true => self.plan.slot_bytes() as usize - payload_bytes as usize,
+                false => 0,
+            };
             let request = ReadRequest {
                 offset,
-                payload_bytes: word.stored_bytes(generation),
+                payload_bytes,
                 key: entry.key(),
-                target: self.cpu.address(SlotIndex(entry.slot())),
+                target: slot.wrapping_add(at),
                 tag: Tag::Raise(index).pack(),
             };
-            // SAFETY: I1: a slot has room for the block: its bytes were checked when its location was noted.
+            // SAFETY: I1: a slot has room for the block, and for its code, which is shorter: both were checked when the
+            // location was noted.
             match unsafe { store.log.read(&request) } {
                 Ok(()) => return Some(Ok(())),
                 Err(refused) => {
@@ -196,7 +206,14 @@ impl Engine<'_> {
     }
 
     /// A read of the pump has ended.
-    pub(super) fn raised(&self, lower: &Lower<'_>, place: usize, index: u32, result: Result<RecordInfo, ReadFault>) {
+    pub(super) fn raised(
+        &self,
+        lower: &Lower<'_>,
+        coder: &mut Coder<'_>,
+        place: usize,
+        index: u32,
+        result: Result<RecordInfo, ReadFault>,
+    ) {
         let entry = &self.entries[index as usize];
         let generation = entry.state().generation();
         let Some(face) = lower.face(place) else { return };
@@ -204,10 +221,13 @@ impl Engine<'_> {
         let bytes = entry.bytes();
         let result = match result {
             Ok(info) if info.block_bytes != bytes => Err(ReadFault::Damaged),
-            other => other,
+            Ok(info) if info.codec != 0 => self.decode(coder, index, &info, word.stored_bytes(generation)),
+            Ok(info) => Ok(info.loss),
+            Err(fault) => Err(fault),
         };
         match result {
-            Ok(_) => {
+            Ok(loss) => {
+                self.facts[index as usize].set_loss(loss);
                 entry.set_ready(bytes);
                 let stripe = self.stripe();
                 self.counters.add(stripe, COUNTERS[place].read_bytes, u64::from(bytes));
@@ -246,6 +266,21 @@ impl Engine<'_> {
                 }
             }
         }
+    }
+
+    /// Decodes the code that was read into the end of a block's slot. Returns the code of the coarsest codec that the
+    /// block went through.
+    fn decode(&self, coder: &mut Coder<'_>, index: u32, info: &RecordInfo, code_bytes: u32) -> Result<u8, ReadFault> {
+        let slot = self.cpu.address(SlotIndex(self.entries[index as usize].slot()));
+        // SAFETY: I1: a slot has as many bytes, which are initialised as all of the arena, and it is the pump's now.
+        let slot = unsafe { core::slice::from_raw_parts_mut(slot, self.plan.slot_bytes() as usize) };
+        coder
+            .decode_within(info.geometry_id, slot, code_bytes as usize)
+            .map_err(|status| match status {
+                Status::Damaged => ReadFault::Damaged,
+                // Tables that are not here now may be there at the next opening: the file keeps it.
+                _ => ReadFault::Io(0),
+            })
     }
 
     /// Gives a block up that can't be read from anywhere: a miss for those who wait for it.

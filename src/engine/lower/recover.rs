@@ -81,7 +81,7 @@ impl Engine<'_> {
         let info = &record.info;
         let fits = info.block_bytes != 0
             && u64::from(info.block_bytes) <= self.config.block_bytes
-            && info.block_bytes == record.payload_bytes;
+            && record.payload_bytes <= info.block_bytes;
         // Relaxed: a count; nobody else is here yet.
         let room = self.control.below_count.load(Ordering::Relaxed) < lower.below_count_max;
         if !fits || !room {

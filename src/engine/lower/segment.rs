@@ -4,19 +4,24 @@
 //! # Soundness
 //! - **I1** The transfer buffer is written by the log between the begin of the read and its report, and not looked at
 //!   meanwhile (`store.rs`, I2).
+//! - **I2** Bytes of a slot are read under a pin, after the block was seen resident under it (`Engine::pin`'s own
+//!   rule).
 #![allow(unsafe_code)]
 
 use super::admission::admits;
+use super::coder::{self, Coded, Coder, Quality, Source, Wanted};
 use super::pump::{Kept, Movement, Mover, Pump, Tag};
 use super::store::Store;
 use super::word::{MOVING, WRITING};
 use super::{COUNTERS, Lower, TIERS};
 use crate::block::BlockRef;
 use crate::block::entry::{Phase, State};
+use crate::block::pins::PinKind;
 use crate::engine::{Clock, Engine};
 use crate::metrics::{Counter, EventKind};
 use crate::sync::atomic::Ordering;
 use crate::tier::log::{ReadFault, ReadRequest, RecordInfo, Refused, VictimStep};
+use crate::units::SlotIndex;
 
 /// Records of a segment that one call goes through.
 const RECORDS_BATCH: u32 = 64;
@@ -201,6 +206,7 @@ impl Engine<'_> {
                 face.word(index).location(generation).is_none()
                     && admits(&face.file, &pump.filter, uses, info.depth, info.conversation)
             })
+            .filter(|&(next, _)| self.is_fine_enough(lower, pump, next, index))
             .map(|(next, _)| next)
         };
         let affordable = target.is_some_and(|target| {
@@ -288,16 +294,39 @@ impl Engine<'_> {
             return true;
         };
         let [first, second] = &mut pump.stores;
-        let (source, target) = match (place, mover.target) {
+        let (source, mut target) = match (place, mover.target) {
             (0, 0) => (first, None),
             (0, _) => (first, Some(second)),
             _ => (second, None),
         };
         let Some(source) = source else { return true };
+        let wanted = Wanted {
+            place: mover.target,
+            index,
+            generation,
+        };
         // A copy of the reference's address and length: the payload is the transfer buffer, which no log writes now.
         let payload = payload(source, mover.payload_bytes);
         let urgent = mover.target == place;
-        let appended = match target {
+        let bytes = self.entries[index as usize].bytes();
+        let (expected, encodes) = pump.coder.expected(wanted, info.geometry_id, bytes, &face.quality);
+        // Encoding takes long: not before there is room.
+        let room = match &mut target {
+            Some(Some(target)) if encodes => target.log.append_allows(expected, false),
+            _ => Ok(()),
+        };
+        let anew = match (urgent, room) {
+            (false, Ok(())) => self.encode_anew(&mut pump.coder, wanted, payload, &info, &face.quality),
+            _ => None,
+        };
+        let (info, payload) = match anew {
+            Some((coded, loss)) => {
+                let codec = coded.kind as u8;
+                (RecordInfo { codec, loss, ..info }, pump.coder.code(coded))
+            }
+            None => (info, payload),
+        };
+        let appended = room.and_then(|()| match target {
             None => source
                 .log
                 .append(&info, payload, tag, urgent)
@@ -307,9 +336,13 @@ impl Engine<'_> {
                 .append_moved(&info, payload, tag)
                 .map(|()| target.staged = true),
             Some(None) => Err(Refused::Offline),
-        };
+        });
+        self.judge(&mut pump.coder, mover.target, face, index);
         match appended {
             Ok(()) => {
+                if anew.is_some() {
+                    self.counters.add(self.stripe(), Counter::Transcodes, 1);
+                }
                 face.word(index).set(generation, WRITING);
                 let bytes = kept.bytes + if urgent { u64::from(mover.payload_bytes) } else { 0 };
                 source.movement = Movement::Walking(Kept {
@@ -335,6 +368,58 @@ impl Engine<'_> {
                 true
             }
         }
+    }
+
+    /// Encodes a block for the tier that it moves to, from the best copy at hand, and says which codec that had gone
+    /// through. `None` where it moves as it is: a code that is as coarse as the tier's is not made coarser again.
+    fn encode_anew(
+        &self,
+        coder: &mut Coder<'_>,
+        wanted: Wanted,
+        payload: &[u8],
+        info: &RecordInfo,
+        quality: &Quality,
+    ) -> Option<(Coded, u8)> {
+        let choice = coder.choice(wanted.place);
+        if info.geometry_id == 0 || choice.is_raw() {
+            return None;
+        }
+        let target_permille = choice.error_nominal_permille();
+        let error_permille = coder::error_permille(info.codec).max(coder::error_permille(info.loss));
+        let source = |loss| Source {
+            geometry_id: info.geometry_id,
+            depth: info.depth,
+            loss,
+        };
+        let (entry, facts) = (&self.entries[wanted.index as usize], &self.facts[wanted.index as usize]);
+        let state = entry.state();
+        let loss = facts.retention().loss;
+        if state.is_resident()
+            && coder::error_permille(loss) < error_permille
+            && let Some(pin) = self.pins.claim(self.stripe(), wanted.index, PinKind::View)
+        {
+            let coded = match entry.state_ordered() == state && state.generation() == wanted.generation {
+                true => {
+                    let slot = self.cpu.address(SlotIndex(entry.slot())).cast_const();
+                    // SAFETY: I2; the slot has at least as many bytes as the block.
+                    let block = unsafe { core::slice::from_raw_parts(slot, entry.bytes() as usize) };
+                    coder.encode(wanted, block, source(loss), quality)
+                }
+                false => None,
+            };
+            self.unpin(pin, wanted.index);
+            if let Some(coded) = coded {
+                return Some((coded, loss));
+            }
+        }
+        if info.codec == 0 {
+            let coded = coder.encode(wanted, payload, source(info.loss), quality)?;
+            return Some((coded, info.loss));
+        }
+        if coder::error_permille(info.codec) >= target_permille {
+            return None;
+        }
+        coder.transcode(wanted, payload, source(info.loss), quality)
     }
 
     /// A block that was moved is in its new place, or could not be written there (`None`).

@@ -11,6 +11,8 @@
 #![allow(unsafe_code)]
 
 use super::admission::{Budget, ReuseFilter};
+use super::coder::{Coder, Quality};
+use super::floor::Floors;
 use super::pump::{Movement, Pump};
 use super::queue::Queue;
 use super::{Devices, Face, Lower, TIERS, TierWord};
@@ -123,6 +125,7 @@ pub(in crate::engine) unsafe fn open<'m>(
             segments_free: AtomicU64::new(0),
             blocks: AtomicU64::new(0),
             bytes_written: AtomicU64::new(0),
+            quality: Quality::default(),
         });
         stores[place] = Some(Store {
             log: Log::new(device, layout, identity, file.stall_ms, memory),
@@ -137,6 +140,13 @@ pub(in crate::engine) unsafe fn open<'m>(
     }
     if faces.iter().all(Option::is_none) {
         return Ok(None);
+    }
+    // SAFETY: I1.
+    let coder = unsafe { Coder::new(config, plan, arena, devices.tables)? };
+    for (place, face) in faces.iter().enumerate() {
+        if let Some(face) = face {
+            coder.show(place, &face.quality);
+        }
     }
     let entries_count = plan.entries_count() as usize;
     // SAFETY: I1.
@@ -155,6 +165,7 @@ pub(in crate::engine) unsafe fn open<'m>(
         filter: ReuseFilter::new(),
         making_room: false,
         write_backs: 0,
+        coder,
     };
     // SAFETY: I3.
     let pump: Pump<'static> = unsafe { core::mem::transmute::<Pump<'m>, Pump<'static>>(pump) };
@@ -164,6 +175,7 @@ pub(in crate::engine) unsafe fn open<'m>(
         writes: Inbox::new(&control.writes_head, &write_links[..entries_count]),
         pump: Guarded::new(pump),
         below_count_max: plan.below_count(),
+        floors: Floors::new(),
     }))
 }
 

@@ -7,9 +7,10 @@
 #![allow(unsafe_code)]
 
 use super::admission::admits;
+use super::coder::{Coder, Source, Wanted};
 use super::pump::{Pump, Tag};
 use super::word::{HELD_FLAGS, UNBURIED, WRITING};
-use super::{COUNTERS, Lower, TIERS};
+use super::{COUNTERS, Face, Lower, TIERS};
 use crate::block::BlockRef;
 use crate::block::entry::{Phase, State};
 use crate::block::pins::PinKind;
@@ -37,6 +38,8 @@ pub(super) enum Staged {
     Behind,
     /// The tier does not take it: no budget, too large, offline.
     Refused,
+    /// No tier's codec is fine enough for its namespace: it is dropped rather than degraded.
+    Barred,
 }
 
 impl Engine<'_> {
@@ -55,6 +58,31 @@ impl Engine<'_> {
         admits(&face.file, &pump.filter, uses, facts.depth(), facts.conversation())
     }
 
+    /// Whether the tier's codec is fine enough for the block.
+    pub(super) fn is_fine_enough(&self, lower: &Lower<'_>, pump: &Pump<'_>, place: usize, index: u32) -> bool {
+        let facts = &self.facts[index as usize];
+        let Some(bound) = lower.floors.error_max_permille(facts.namespace()) else {
+            return true;
+        };
+        let choice = pump.coder.choice(place);
+        let coded = facts.retention().geometry_id != 0 && !choice.is_raw();
+        let fine = lower
+            .face(place)
+            .is_none_or(|face| !coded || face.quality.error_permille(choice) <= bound);
+        if !fine {
+            self.counters.add(self.stripe(), Counter::QualityRefusals, 1);
+        }
+        fine
+    }
+
+    /// The first tier that works and is fine enough for the block.
+    fn tier_for(&self, lower: &Lower<'_>, pump: &Pump<'_>, index: u32) -> Option<usize> {
+        lower
+            .working()
+            .map(|(place, _)| place)
+            .find(|&place| self.is_fine_enough(lower, pump, place, index))
+    }
+
     pub(super) fn record_info(&self, index: u32) -> RecordInfo {
         let (entry, facts) = (&self.entries[index as usize], &self.facts[index as usize]);
         let retention = facts.retention();
@@ -70,6 +98,8 @@ impl Engine<'_> {
             conversation: facts.conversation(),
             expiry_left_s: retention.seconds_left(self.now_ns()),
             namespace: facts.namespace(),
+            codec: 0,
+            loss: retention.loss,
         }
     }
 
@@ -93,11 +123,21 @@ impl Engine<'_> {
             return Staged::Needless;
         }
         let bytes = entry.bytes();
-        if !store
-            .budget
-            .allows(store.log.append_cost_max(u64::from(bytes)), self.now_ns())
-        {
+        let wanted = Wanted {
+            place,
+            index,
+            generation,
+        };
+        let geometry_id = self.facts[index as usize].retention().geometry_id;
+        let (expected, encodes) = pump.coder.expected(wanted, geometry_id, bytes, &face.quality);
+        if !store.budget.allows(store.log.append_cost_max(expected), self.now_ns()) {
             return Staged::Refused;
+        }
+        if encodes && let Err(refused) = store.log.append_allows(expected, urgent) {
+            return match refused {
+                Refused::Full | Refused::NoSegment => Staged::Later,
+                Refused::TooLarge | Refused::Offline => Staged::Refused,
+            };
         }
         let Some(pin) = self.pins.claim(self.stripe(), index, PinKind::View) else {
             return Staged::Later;
@@ -108,24 +148,52 @@ impl Engine<'_> {
         }
         let word = face.word(index);
         word.set(generation, WRITING);
-        let info = self.record_info(index);
+        let mut info = self.record_info(index);
         // SAFETY: I1; the slot has at least as many bytes as the block.
-        let payload = unsafe {
+        let block = unsafe {
             core::slice::from_raw_parts(self.cpu.address(SlotIndex(entry.slot())).cast_const(), bytes as usize)
         };
-        let staged = match store.log.append(&info, payload, tag.pack(), urgent) {
-            Ok(()) => {
-                store.staged = true;
-                Staged::Begun
-            }
-            Err(Refused::Full | Refused::NoSegment) => Staged::Later,
-            Err(Refused::TooLarge | Refused::Offline) => Staged::Refused,
+        let source = Source {
+            geometry_id: info.geometry_id,
+            depth: info.depth,
+            loss: info.loss,
         };
+        let payload = match pump.coder.encode(wanted, block, source, &face.quality) {
+            Some(coded) => {
+                info.codec = coded.kind as u8;
+                pump.coder.code(coded)
+            }
+            None => block,
+        };
+        let cost = store.log.append_cost_max(payload.len() as u64);
+        let staged = match store.budget.allows(cost, self.now_ns()) {
+            true => match store.log.append(&info, payload, tag.pack(), urgent) {
+                Ok(()) => {
+                    store.staged = true;
+                    Staged::Begun
+                }
+                Err(Refused::Full | Refused::NoSegment) => Staged::Later,
+                Err(Refused::TooLarge | Refused::Offline) => Staged::Refused,
+            },
+            false => Staged::Refused,
+        };
+        self.judge(&mut pump.coder, place, face, index);
         if staged != Staged::Begun {
             word.clear(generation, WRITING);
         }
         self.unpin(pin, index);
         staged
+    }
+
+    /// Has a tier take a better codec if the one in use turns out too coarse; `index` is the block that showed it.
+    pub(super) fn judge(&self, coder: &mut Coder<'_>, place: usize, face: &Face<'_>, index: u32) {
+        if coder.judge(place, &face.quality) {
+            let entry = &self.entries[index as usize];
+            let generation = entry.state().generation();
+            self.counters.add(self.stripe(), Counter::CodecFallbacks, 1);
+            let block = BlockRef { index, generation };
+            self.event(EventKind::CodecFallback, entry.key(), block, TIERS[place]);
+        }
     }
 
     /// Begins to write a resident block that only memory has to the first tier that works, unless the tombstone of an
@@ -140,8 +208,11 @@ impl Engine<'_> {
         if self.index.any_removed(&key, index, unburied) {
             return Staged::Behind;
         }
-        let Some((place, _)) = lower.working().next() else {
-            return Staged::Refused;
+        let Some(place) = self.tier_for(lower, pump, index) else {
+            return match lower.working().next() {
+                Some(_) => Staged::Barred,
+                None => Staged::Refused,
+            };
         };
         let staged = self.stage_to(lower, pump, place, index, Tag::Write(index), false);
         if staged == Staged::Begun {
@@ -209,7 +280,7 @@ impl Engine<'_> {
                         lower.writes.put(index);
                         continue;
                     }
-                    Staged::Begun | Staged::Needless => false,
+                    Staged::Begun | Staged::Needless | Staged::Barred => false,
                     Staged::Refused => {
                         self.counters.add(self.stripe(), Counter::WritesRefused, 1);
                         false
@@ -310,6 +381,11 @@ impl Engine<'_> {
                             self.policy.insert(index, &blocks);
                             break;
                         }
+                        Staged::Barred => {
+                            let evicted = self.evict_block(index, state.generation(), Counter::Evictions);
+                            coming += u64::from(evicted);
+                            done += u64::from(evicted);
+                        }
                     }
                     continue;
                 }
@@ -348,7 +424,7 @@ impl Engine<'_> {
             };
             match staged {
                 Staged::Begun => under_way = true,
-                Staged::Refused => refused(index),
+                Staged::Refused | Staged::Barred => refused(index),
                 Staged::Later | Staged::Behind => {
                     self.inbox.put(index);
                     under_way = true;

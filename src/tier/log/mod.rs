@@ -73,6 +73,10 @@ pub struct RecordInfo {
     pub expiry_left_s: u32,
     /// The namespace.
     pub namespace: u64,
+    /// Code of the coarsest codec of the payload, which is the code of a block then; 0 is the block as it was put.
+    pub codec: u8,
+    /// Code of the coarsest codec that the block had gone through before.
+    pub loss: u8,
 }
 
 /// A record found when the log was opened.

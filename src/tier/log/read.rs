@@ -273,7 +273,7 @@ impl Log<'_> {
             return false;
         };
         !header.tombstone
-            && header.codec == 0
+            && header.is_readable()
             && header.info.key.words() == reading.key
             && header.payload_bytes == reading.target.bytes()
             && header.geometry_tag == super::format::take(&self.shape.geometry_digest, 0)

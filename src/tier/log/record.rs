@@ -7,6 +7,7 @@
 use super::RecordInfo;
 use super::format::{SEQUENCE_END, half, put, take, word};
 use crate::budget::{PARTS_COUNT_MAX, RECORD_HEADER_BYTES, TABLE_ENTRY_BYTES};
+use crate::config::CodecKind;
 use crate::key::Key;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -40,8 +41,6 @@ pub(crate) struct RecordHeader {
     pub segment_sequence: u64,
     /// Bytes stored.
     pub payload_bytes: u32,
-    /// How they are encoded; 0 is not at all, and nothing else is known in this version.
-    pub codec: u8,
     /// The first eight bytes of the digest of the geometries.
     pub geometry_tag: [u8; 8],
     /// Checksum of the part table.
@@ -99,7 +98,11 @@ impl RecordHeader {
         put(&mut bytes, 24, &self.info.key.bytes);
         put(&mut bytes, 56, &self.payload_bytes.to_le_bytes());
         put(&mut bytes, 60, &self.info.block_bytes.to_le_bytes());
-        put(&mut bytes, 64, &[self.info.geometry_id, self.codec]);
+        put(
+            &mut bytes,
+            64,
+            &[self.info.geometry_id, self.info.codec, self.info.loss],
+        );
         put(&mut bytes, 68, &[self.info.priority, u8::from(self.info.protected)]);
         put(&mut bytes, 70, &self.info.depth.to_le_bytes());
         put(&mut bytes, 72, &self.info.namespace.to_le_bytes());
@@ -128,7 +131,6 @@ impl RecordHeader {
             record_sequence: word(bytes, 8),
             segment_sequence: word(bytes, 16),
             payload_bytes: half(bytes, 56),
-            codec: take::<1>(bytes, 65)[0],
             geometry_tag: take(bytes, 96),
             table_checksum: word(bytes, 112),
             info: RecordInfo {
@@ -143,12 +145,21 @@ impl RecordHeader {
                 conversation: half(bytes, 80),
                 expiry_left_s: half(bytes, 88),
                 namespace: word(bytes, 72),
+                codec: take::<1>(bytes, 65)[0],
+                loss: take::<1>(bytes, 66)[0],
             },
         };
         let sequences =
             (1..SEQUENCE_END).contains(&header.record_sequence) && (1..SEQUENCE_END).contains(&header.segment_sequence);
         let known = matches!(kind, KIND_BLOCK | KIND_TOMBSTONE) && (kind == KIND_BLOCK || header.payload_bytes == 0);
         (sequences && known).then_some(header)
+    }
+
+    /// Whether the payload is of a kind that is known: a block as it was put, or a code, which is shorter.
+    pub(crate) fn is_readable(&self) -> bool {
+        let known = |code: u8| CodecKind::from_code(u64::from(code)).is_some();
+        let plain = self.payload_bytes == self.info.block_bytes;
+        known(self.info.codec) && known(self.info.loss) && plain == (self.info.codec == 0)
     }
 
     /// Whether the bytes, which do not verify, were once a header of this segment.

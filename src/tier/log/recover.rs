@@ -379,7 +379,8 @@ impl Log<'_> {
         if header.copy && verify && !header.tombstone && !self.payload_verifies(entry, recovery.blocking)? {
             return Ok(false);
         }
-        if header.codec != 0 || header.geometry_tag != format::take(&self.shape.geometry_digest, 0) {
+        let readable = header.tombstone || header.is_readable();
+        if !readable || header.geometry_tag != format::take(&self.shape.geometry_digest, 0) {
             recovery.report.damaged += u64::from(!header.tombstone);
             if !header.tombstone {
                 return Ok(true);

@@ -361,6 +361,8 @@ pub(super) fn info(number: u64, bytes: usize) -> RecordInfo {
         conversation: 99,
         expiry_left_s: 5,
         namespace: number << 40,
+        codec: 0,
+        loss: 0,
     }
 }
 

@@ -188,7 +188,35 @@ impl Log<'_> {
             return Err(Refused::Offline);
         }
         let payload = block.map_or(&[][..], |(payload, _)| payload);
-        let payload_bytes = payload.len() as u64;
+        let (bytes, next) = self.room_make(payload.len() as u64, urgent)?;
+        if let Some(index) = next {
+            self.segment_begin(index);
+        }
+        self.record_stage(info, payload, block.map(|(_, tag)| tag), copy, bytes);
+        if self.submits.front().is_some() {
+            // The device works on it while the next record is staged.
+            self.hand_over();
+        }
+        Ok(())
+    }
+
+    /// Whether a block of so many bytes could be appended now, so that a caller who has to encode it first need not do
+    /// that in vain. Seals a segment in which it has no room, as appending does.
+    ///
+    /// # Errors
+    /// What [`Log::append`] would answer.
+    pub fn append_allows(&mut self, payload_bytes: u64, urgent: bool) -> Result<(), Refused> {
+        if self.health.offline {
+            return Err(Refused::Offline);
+        }
+        if self.pending_count >= self.pending.len() {
+            return Err(Refused::Full);
+        }
+        self.room_make(payload_bytes, urgent).map(|_| ())
+    }
+
+    /// Makes sure that a record finds a segment and frames: its bytes, and the segment that it is to begin, if it is.
+    fn room_make(&mut self, payload_bytes: u64, urgent: bool) -> Result<(u64, Option<u32>), Refused> {
         let parts = parts_count(payload_bytes, self.layout.part_bytes);
         let bytes = record_bytes(payload_bytes, self.layout.part_bytes);
         let page = PAGE as u64;
@@ -210,15 +238,7 @@ impl Log<'_> {
             None => Some(self.segment_next(urgent)?),
         };
         self.frames_reserve(bytes + next.map_or(0, |_| page))?;
-        if let Some(index) = next {
-            self.segment_begin(index);
-        }
-        self.record_stage(info, payload, block.map(|(_, tag)| tag), copy, bytes);
-        if self.submits.front().is_some() {
-            // The device works on it while the next record is staged.
-            self.hand_over();
-        }
-        Ok(())
+        Ok((bytes, next))
     }
 
     /// Whether a record of so many bytes fits into the segment, with its table.
@@ -383,7 +403,6 @@ impl Log<'_> {
                 .get(segment as usize)
                 .map_or(0, |segment| segment.sequence),
             payload_bytes: payload.len() as u32,
-            codec: 0,
             geometry_tag: format::take(&self.shape.geometry_digest, 0),
             table_checksum: parts_checksum(table.get(..table_used).unwrap_or_default()),
             info: *info,

@@ -109,6 +109,7 @@ impl<'r> Replay<'r> {
         let paths = Paths {
             nvme: (config.nvme.bytes != 0).then_some(nvme.as_path()),
             disk: (config.disk.bytes != 0).then_some(disk.as_path()),
+            tables: None,
         };
         let begun = Instant::now();
         let cache = Cache::open_with(config, &paths)?;

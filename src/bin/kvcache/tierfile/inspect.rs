@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use comfy_table::{Cell, CellAlignment, Table, presets};
+use kvcache::codec::CodecKind;
 use kvcache::tier::log::RecordInfo;
 use kvcache::units::Bytes;
 use serde::Serialize;
@@ -121,6 +122,8 @@ struct Record {
     tombstone: bool,
     bytes: u32,
     stored_bytes: u32,
+    codec: &'static str,
+    codec_before: &'static str,
     depth: u16,
     tokens: u16,
     conversation: u32,
@@ -150,6 +153,8 @@ impl Record {
             tombstone: matches!(item, CheckItem::Tombstone { .. }),
             bytes: info.block_bytes,
             stored_bytes,
+            codec: codec_name(info.codec),
+            codec_before: codec_name(info.loss),
             depth: info.depth,
             tokens: info.tokens,
             conversation: info.conversation,
@@ -186,6 +191,8 @@ impl Contents<'_> {
             "newest records",
             "offset",
             "bytes",
+            "stored",
+            "codec",
             "depth",
             "tokens",
             "namespace",
@@ -200,6 +207,11 @@ impl Contents<'_> {
                 Cell::new(&record.key),
                 right(record.offset),
                 right(bytes),
+                right(record.stored_bytes),
+                Cell::new(match (record.codec, record.codec_before) {
+                    (codec, "raw") => codec.to_string(),
+                    (codec, before) => format!("{codec} after {before}"),
+                }),
                 right(record.depth),
                 right(record.tokens),
                 right(record.namespace),
@@ -211,6 +223,11 @@ impl Contents<'_> {
         }
         table
     }
+}
+
+/// The name of a codec by its number in a record.
+fn codec_name(code: u8) -> &'static str {
+    CodecKind::from_code(u64::from(code)).map_or("unknown", CodecKind::name)
 }
 
 fn table<const COUNT: usize>(header: [&str; COUNT]) -> Table {

@@ -61,7 +61,6 @@ fn record_header() -> RecordHeader {
         record_sequence: 4243,
         segment_sequence: 77,
         payload_bytes: 2 << 20,
-        codec: 0,
         geometry_tag: *b"geometry",
         table_checksum: 0xfeed_beef_0bad_cafe,
         info: info(3, 2 << 20),

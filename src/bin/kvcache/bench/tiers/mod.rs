@@ -134,6 +134,7 @@ pub fn open(
         &Paths {
             nvme: Some(&path),
             disk: None,
+            tables: None,
         },
     )?)
 }
