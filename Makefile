@@ -51,6 +51,7 @@ soak: tools ## Many simulated seeds, long fuzzing, a long loop of kills; see the
 
 bench: ## The figures of the README, as one JSON object, and the rivals in a run of their own.
 	$(CARGO) run --release --features cli --bin kvcache -- bench --json core
+	$(CARGO) run --release --features cli --bin kvcache -- bench --json codec
 	$(CARGO) run --release --manifest-path benches/rivals/Cargo.toml
 	$(CARGO) bench --bench core
 

@@ -1,9 +1,13 @@
-//! The program `kvcache` from outside: replay, check, inspect and demo, their figures, their errors and exit codes.
+//! The program `kvcache` from outside: replay, check, inspect, demo and codecs, their figures, their errors and exit
+//! codes.
 #![cfg(feature = "cli")]
 
 mod cli {
+    pub mod calibration;
+    pub mod codec;
     pub mod files;
     pub mod program;
+    pub mod samples;
 }
 
 use std::fs;

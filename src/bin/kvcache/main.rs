@@ -2,6 +2,7 @@
 #![deny(unsafe_code)]
 
 mod bench;
+mod codec;
 mod content;
 mod demo;
 mod latency;
@@ -39,6 +40,8 @@ enum Action {
     Check(tierfile::CheckArgs),
     /// Shows what is in the file of a tier: segments and the newest records
     Inspect(tierfile::InspectArgs),
+    /// Lists, tries and compares the codecs that tiers can hold blocks in, and trains their tables
+    Codec(codec::CodecArgs),
     /// Measures the engine against the least that its work can cost
     Bench(bench::BenchArgs),
 }
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
         Action::Replay(args) => outcome(replay::run(&args)),
         Action::Check(args) => tierfile::check(&args),
         Action::Inspect(args) => tierfile::inspect(&args),
+        Action::Codec(args) => outcome(codec::run(&args)),
         Action::Bench(args) => outcome(bench::run(&args)),
     }
 }

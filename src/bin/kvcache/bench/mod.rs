@@ -3,6 +3,7 @@
 //! Machines are shared and noisy: between two runs every figure may move by half. So what is compared is measured
 //! alternately, round by round (look-ups one by one even sample by sample), and what counts are the ratios.
 
+mod codec;
 mod copies;
 mod floor;
 mod lookup;
@@ -15,8 +16,10 @@ use std::error::Error;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use kvcache::codec::Isa;
 use serde::Serialize;
 
+use crate::codec::name::{self, Codec};
 use report::{Report, Wanted};
 
 /// What to measure.
@@ -26,6 +29,8 @@ pub enum Section {
     Core,
     /// The NVMe tier beside raw I/O: throughput, one cold block, hits in memory meanwhile
     Tiers,
+    /// Codecs: encoding and decoding on one core beside the streaming copy, on two cores, heap calls
+    Codec,
 }
 
 /// How to measure.
@@ -43,6 +48,12 @@ pub struct BenchArgs {
     /// For the tiers: the folder whose file system is measured; needs some 6 GB
     #[arg(long, value_name = "FOLDER", default_value = ".")]
     dir: PathBuf,
+    /// For the codecs: which, more than one if given again; all if not given
+    #[arg(long = "codec", value_name = "NAME", value_delimiter = ',', value_parser = str::parse::<Codec>)]
+    codecs: Vec<Codec>,
+    /// For the codecs: instructions to use, portable, avx2 or avx512; the best that the machine has if not given
+    #[arg(long, value_parser = name::isa)]
+    isa: Option<Isa>,
 }
 
 /// Measures and prints.
@@ -59,6 +70,13 @@ pub fn run(args: &BenchArgs) -> Result<(), Box<dyn Error>> {
         Section::Tiers => {
             let report = tiers::measure(rounds, &args.dir)?;
             show(&report, &report.wanted, args.json);
+        }
+        Section::Codec => {
+            let report = codec::measure(rounds, &args.codecs, args.isa.unwrap_or_else(Isa::detect))?;
+            match args.json {
+                true => crate::print_json(&report),
+                false => print!("{}", report.text()),
+            }
         }
     }
     Ok(())

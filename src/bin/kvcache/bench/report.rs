@@ -1,5 +1,7 @@
 //! Figures, what was wanted of them, and how both are shown.
 
+use std::borrow::Cow;
+
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
 use serde_json::Value;
@@ -35,7 +37,7 @@ pub struct Report {
 #[derive(Serialize)]
 pub struct Wanted {
     /// What is bounded.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// What it came to.
     pub value: f64,
     /// `<=` or `>=`.
@@ -48,9 +50,9 @@ pub struct Wanted {
 
 impl Wanted {
     /// A bound from above.
-    pub fn at_most(field: &'static str, value: f64, bound: f64) -> Self {
+    pub fn at_most(field: impl Into<Cow<'static, str>>, value: f64, bound: f64) -> Self {
         Self {
-            field,
+            field: field.into(),
             value: rounded(value),
             relation: "<=",
             bound,
@@ -59,7 +61,7 @@ impl Wanted {
     }
 
     /// A bound from below.
-    pub fn at_least(field: &'static str, value: f64, bound: f64) -> Self {
+    pub fn at_least(field: impl Into<Cow<'static, str>>, value: f64, bound: f64) -> Self {
         Self {
             relation: ">=",
             met: value >= bound,
@@ -79,19 +81,24 @@ pub fn text(report: &impl Serialize, wanted: &[Wanted]) -> String {
             add(&mut figures, name, value);
         }
     }
+    format!("{figures}\n{}\n", bounds(wanted))
+}
+
+/// Every bound.
+pub fn bounds(wanted: &[Wanted]) -> Table {
     let mut bounds = Table::new();
     bounds
         .load_style(presets::UTF8_FULL_CONDENSED)
         .set_header(["ratio or figure", "value", "wanted", ""]);
     for wanted in wanted {
         bounds.add_row([
-            Cell::new(wanted.field),
+            Cell::new(&wanted.field),
             right(format!("{:.3}", wanted.value)),
             right(format!("{} {}", wanted.relation, wanted.bound)),
             Cell::new(if wanted.met { "yes" } else { "NO" }),
         ]);
     }
-    format!("{figures}\n{bounds}\n")
+    bounds
 }
 
 fn add(table: &mut Table, name: &str, value: &Value) {
@@ -110,7 +117,8 @@ fn add(table: &mut Table, name: &str, value: &Value) {
     }
 }
 
-fn right(text: String) -> Cell {
+/// A cell with a number.
+pub fn right(text: String) -> Cell {
     Cell::new(text).set_alignment(CellAlignment::Right)
 }
 
