@@ -25,6 +25,8 @@ use x86_64 as best;
 
 use super::isa::Isa;
 pub(super) use all::hadamard;
+#[cfg(test)]
+pub(super) use all::inverse;
 
 /// Most channels of a vector.
 pub(super) const DIM_MAX: usize = 256;
@@ -111,15 +113,6 @@ pub(super) fn parts(dim: usize) -> impl Iterator<Item = (usize, usize)> {
 /// Rotates a vector: signs, butterflies, norm.
 pub(super) fn forward(isa: Isa, row: &mut [f32]) {
     best::forward(isa, row);
-}
-
-/// Undoes [`forward`]: butterflies, norm, signs.
-#[allow(
-    dead_code,
-    reason = "codecs with steps of their own before the last butterflies do without"
-)]
-pub(super) fn inverse(isa: Isa, row: &mut [f32]) {
-    best::inverse(isa, row);
 }
 
 /// The butterflies alone, on integers that wrap: no signs, no norm. Exact where no sum leaves 16 bits, as with 256

@@ -48,7 +48,7 @@ fn forward_is_the_matrix_and_inverse_its_transpose() {
         for isa in Isa::all() {
             let (mut there, mut back) = (input.clone(), input.clone());
             forward(isa, &mut there);
-            inverse(isa, &mut back);
+            all::inverse(&mut back);
             for i in 0..dim {
                 let sum: f64 = (0..dim).map(|j| entry(dim, i, j) * f64::from(input[j])).sum();
                 assert!((sum - f64::from(there[i])).abs() < 1e-5, "{} {dim} {i}", isa.name());
@@ -94,7 +94,7 @@ fn a_spike_is_spread_evenly() {
         row[17] = -8.0;
         forward(isa, &mut row);
         assert!(row.iter().all(|value| value.abs() == 1.0));
-        inverse(isa, &mut row);
+        all::inverse(&mut row);
         assert_eq!(row.iter().filter(|value| **value != 0.0).count(), 1);
         assert_eq!(row[17], -8.0);
     }
@@ -129,16 +129,12 @@ proptest! {
             .map(|element| crate::codec::number::read(dtype, *element) * 2.0_f32.powi(-20))
             .collect();
         for row in [gaussian, wild] {
-            let (mut there, mut back) = (row.clone(), row.clone());
+            let mut there = row.clone();
             all::forward(&mut there);
-            all::inverse(&mut back);
             for isa in Isa::all() {
                 let mut fast = row.clone();
                 forward(isa, &mut fast);
                 prop_assert_eq!(bits(&fast), bits(&there), "{}", isa.name());
-                let mut fast = row.clone();
-                inverse(isa, &mut fast);
-                prop_assert_eq!(bits(&fast), bits(&back), "{}", isa.name());
             }
         }
         let integers: Vec<i16> = elements[..dim].iter().map(|element| *element as i16).collect();

@@ -24,16 +24,6 @@ pub(super) fn forward(isa: Isa, row: &mut [f32]) {
     }
 }
 
-pub(super) fn inverse(isa: Isa, row: &mut [f32]) {
-    match isa {
-        Isa::Portable => all::inverse(row),
-        // SAFETY: I1.
-        Isa::Avx2(_) => unsafe { inverse_avx2(row) },
-        // SAFETY: I1.
-        Isa::Avx512(_) => unsafe { inverse_avx512(row) },
-    }
-}
-
 pub(super) fn hadamard_i16(isa: Isa, row: &mut [i16]) {
     match isa {
         Isa::Portable => all::hadamard_i16(row),
@@ -269,44 +259,39 @@ pub(in crate::codec) fn store_i16_avx512(lanes: &mut [i16; 32], v: __m512i) {
     unsafe { _mm512_storeu_si512(lanes.as_mut_ptr().cast(), v) }
 }
 
-/// A row of numbers in memory: a part of `N` registers, and all parts. Signs come before the butterflies or after them.
+/// A row of numbers in memory: a part of `N` registers, and all parts.
 macro_rules! row_f32 {
-    ($features:literal, $lanes:literal, $part:ident, $forward:ident, $inverse:ident, $hadamard:ident, $load:ident,
-     $store:ident, $flip:ident, $set1:ident, $mul:ident, $counts:tt) => {
+    ($features:literal, $lanes:literal, $part:ident, $forward:ident, $hadamard:ident, $load:ident, $store:ident,
+     $flip:ident, $set1:ident, $mul:ident, [$n16:literal, $n32:literal, $n64:literal, $n128:literal,
+     $n256:literal]) => {
         #[inline]
         #[target_feature(enable = $features)]
-        fn $part<const N: usize, const FORWARD: bool>(part: &mut [f32], signs: &[u32]) {
+        fn $part<const N: usize>(part: &mut [f32], signs: &[u32]) {
             let part = &mut part.as_chunks_mut::<$lanes>().0[..N];
             let signs = &signs.as_chunks::<$lanes>().0[..N];
             let mut registers = [$set1(0.0); N];
             for at in 0..N {
                 let v = $load(&part[at]);
-                registers[at] = if FORWARD { $flip(v, &signs[at]) } else { v };
+                registers[at] = $flip(v, &signs[at]);
             }
             $hadamard(&mut registers);
             let norm = $set1(norm(N * $lanes));
             for at in 0..N {
-                let v = $mul(registers[at], norm);
-                $store(&mut part[at], if FORWARD { v } else { $flip(v, &signs[at]) });
+                $store(&mut part[at], $mul(registers[at], norm));
             }
         }
-        row_f32!(@rows $features, $forward, true, $part, $counts);
-        row_f32!(@rows $features, $inverse, false, $part, $counts);
-    };
-    (@rows $features:literal, $name:ident, $forward:literal, $part:ident, [$n16:literal, $n32:literal, $n64:literal,
-     $n128:literal, $n256:literal]) => {
-        #[doc = concat!("The rotation of a row (`true`) or its inverse (`false`): ", stringify!($forward), ".")]
+        /// The rotation of a row.
         #[inline]
         #[target_feature(enable = $features)]
-        pub(in crate::codec) fn $name(row: &mut [f32]) {
+        pub(in crate::codec) fn $forward(row: &mut [f32]) {
             for (first, n) in parts(row.len()) {
                 let (part, signs) = (&mut row[first..first + n], &SIGN_BITS[first..first + n]);
                 match n {
-                    16 => $part::<$n16, $forward>(part, signs),
-                    32 => $part::<$n32, $forward>(part, signs),
-                    64 => $part::<$n64, $forward>(part, signs),
-                    128 => $part::<$n128, $forward>(part, signs),
-                    _ => $part::<$n256, $forward>(part, signs),
+                    16 => $part::<$n16>(part, signs),
+                    32 => $part::<$n32>(part, signs),
+                    64 => $part::<$n64>(part, signs),
+                    128 => $part::<$n128>(part, signs),
+                    _ => $part::<$n256>(part, signs),
                 }
             }
         }
@@ -317,7 +302,6 @@ row_f32!(
     8,
     part_f32_avx2,
     forward_avx2,
-    inverse_avx2,
     hadamard_f32_avx2,
     load_f32_avx2,
     store_f32_avx2,
@@ -331,7 +315,6 @@ row_f32!(
     16,
     part_f32_avx512,
     forward_avx512,
-    inverse_avx512,
     hadamard_f32_avx512,
     load_f32_avx512,
     store_f32_avx512,

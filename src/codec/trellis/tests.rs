@@ -340,7 +340,7 @@ fn troubled(shape: &PlaneShape, trouble: u64, seed: u64) -> Vec<u8> {
         4 => {
             let mut row = vec![0.0; shape.dim];
             row[0] = 1.0;
-            rotate::inverse(Isa::Portable, &mut row);
+            rotate::inverse(&mut row);
             let row = elements(shape.dtype, row.into_iter());
             input
                 .chunks_exact_mut(row.len())
