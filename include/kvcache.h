@@ -175,7 +175,9 @@
  * before it stays removed. Blocks that were not flushed may be found too, never wrong ones. kvc_shutdown flushes;
  * kvc_close alone does not.
  *
- * Opening reads metadata only, and takes the time of a few small reads for each segment. A file has a lock: a second
+ * Opening reads metadata, and takes the time of a few small reads for each segment. Of the blocks it reads only those
+ * that may have been half written when the last process ended: at most as much as the tier has under way at once, for
+ * one segment or two. Half-written ones are passed over and counted (blocks_damaged). A file has a lock: a second
  * engine, in this process or another, is refused with KVC_E_FILE_BUSY. A file of another geometry, another block or
  * segment size or another version of the format is refused with KVC_E_FILE_MISMATCH and a message that says what it
  * holds and what was asked; one that holds something else with KVC_E_FILE_FOREIGN; neither is touched, unless
@@ -976,10 +978,11 @@ kvc_status_t kvc_plan_compute(const kvc_config_t *config, kvc_plan_t *plan_out, 
 /* Opens an engine: obtains what the plan says, reads what the files of its tiers hold, starts the workers if there
  * are to be any.
  *
- * A file that exists is read before anything is written to it: its metadata, not its blocks. One that holds the tier
- * of an engine of the same block_bytes, geometries and segments is taken over with all its blocks. What cannot be
- * verified there is dropped and counted (blocks_damaged of kvc_stats_t), unless damage asks for a refusal. A file
- * that was made by a call that fails is removed again.
+ * A file that exists is read before anything is written to it: its metadata, and of its blocks those that may have
+ * been half written when the last process ended, but not the others. One that holds the tier of an engine of the same
+ * block_bytes, geometries and segments is taken over with all its blocks. What cannot be verified there is dropped
+ * and counted (blocks_damaged of kvc_stats_t), unless damage asks for a refusal. A file that was made by a call that
+ * fails is removed again.
  *
  * See also: kvc_plan_compute, kvc_close.
  *
@@ -2033,7 +2036,7 @@ typedef struct kvc_stats_t {
     uint64_t flushes;
     /* Blocks found in the files when the engine was opened. */
     uint64_t blocks_recovered;
-    /* Records and tables found damaged when the engine was opened. */
+    /* Records and tables found damaged or half written when the engine was opened. */
     uint64_t blocks_damaged;
     /* Blocks removed by the caller that were not in memory. */
     uint64_t removes_below;

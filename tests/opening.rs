@@ -1,4 +1,5 @@
-//! Opening reads metadata only: a file of 100 GiB whose segments are full is opened by reading a thousandth of it.
+//! Opening reads metadata, and what may have been under way when the process ended: a file of 100 GiB whose segments
+//! are full is opened by reading a thousandth of it.
 //!
 //! The file is sparse and lies in a map of the pages that are not zero. What an engine wrote into one segment is shown
 //! in all of them, with headers and tables made to fit their places, as many records as a real segment has.
@@ -57,6 +58,15 @@ impl Sparse {
             let page = pages.entry(page).or_insert_with(|| Box::new([0; PAGE as usize]));
             page[..chunk.len()].copy_from_slice(chunk);
         }
+    }
+
+    /// Anywhere.
+    fn write_at(&self, offset: u64, bytes: &[u8]) {
+        let before = (offset % PAGE) as usize;
+        let mut pages = vec![0; (before + bytes.len()).next_multiple_of(PAGE as usize)];
+        self.read(offset - before as u64, &mut pages);
+        put(&mut pages, before, bytes);
+        self.write(offset - before as u64, &pages);
     }
 
     fn read(&self, offset: u64, target: &mut [u8]) {
@@ -162,14 +172,16 @@ fn key(number: u64) -> Key {
     Key::from_words([mix(number), number, 1, 1])
 }
 
-/// Header, table and footer of a full segment, after `docs/format.md`, without the payload that they speak of.
-fn segment_write(device: &Sparse, first_header: &[u8], index: u64, segment_bytes: u64, count: u64) {
+/// Header, table and footer of a full segment, after `docs/format.md`; of the payload that they speak of, zeros, what
+/// `whole` segments need so that they verify.
+fn segment_write(device: &Sparse, first_header: &[u8], index: u64, segment_bytes: u64, count: u64, whole: bool) {
     let start = (64 << 10) + index * segment_bytes;
     let (sequence, record_first) = (index + 1, index * count + 1);
     let mut header = first_header.to_vec();
     put(&mut header, 12, &(index as u32).to_le_bytes());
     put(&mut header, 16, &sequence.to_le_bytes());
     put(&mut header, 24, &record_first.to_le_bytes());
+    put(&mut header, 112, &(index * segment_bytes).to_le_bytes());
     seal(&mut header);
     device.write(start, &header);
     let record_bytes = (128 + PARTS * 8 + BLOCK_BYTES).next_multiple_of(64);
@@ -190,8 +202,19 @@ fn segment_write(device: &Sparse, first_header: &[u8], index: u64, segment_bytes
         put(&mut record, 60, &(BLOCK_BYTES as u32).to_le_bytes());
         // The first bytes of the digest of the configuration's geometries, as the header has them.
         record[96..104].copy_from_slice(&first_header[48..56]);
+        let zeros = [0; 128 << 10];
+        let parts = (0..PARTS).map(|part| xxh3_64_with_seed(&zeros, (record_first + number) ^ part << 48));
+        let parts: Vec<u8> = if whole {
+            parts.flat_map(u64::to_le_bytes).collect()
+        } else {
+            Vec::new()
+        };
+        put(&mut record, 112, &xxh3_64(&parts).to_le_bytes());
         let sum = xxh3_64_with_seed(&record[..120], file_seed ^ offset);
         put(&mut record, 120, &sum.to_le_bytes());
+        if whole {
+            device.write_at(offset, &[&record[..], &parts[..]].concat());
+        }
         table.extend(offset.to_le_bytes());
         table.extend(record);
     }
@@ -228,7 +251,8 @@ fn a_hundred_gibibytes_are_opened_by_their_metadata() {
     assert_eq!(header[..8], *b"KVCSEGM1");
     let count = layout.segment_bytes / (BLOCK_BYTES + 4096) - 1;
     for index in 0..layout.segments_count {
-        segment_write(&device, &header, index, layout.segment_bytes, count);
+        let whole = index + 2 >= layout.segments_count;
+        segment_write(&device, &header, index, layout.segment_bytes, count, whole);
     }
     device.read_bytes.store(0, Ordering::Relaxed);
     device.reads.store(0, Ordering::Relaxed);
@@ -254,12 +278,14 @@ fn a_hundred_gibibytes_are_opened_by_their_metadata() {
         layout.segments_count,
         began.elapsed()
     );
-    // Superblocks and marks; of each segment the pages around its begin, its table and its footer.
+    // Superblocks and marks; of each segment the pages around its begin, its table and its footer; of the last two what
+    // the frames reach.
     let table_pages = (count * 136).div_ceil(PAGE) + 1;
-    let bound = 16 * PAGE + (layout.segments_count + 1) * (3 + table_pages) * PAGE;
+    let metadata = 16 * PAGE + (layout.segments_count + 1) * (3 + table_pages) * PAGE;
+    let bound = metadata + 2 * layout.frames_count * layout.frame_bytes;
     assert!(
         read_bytes <= bound,
-        "{read_bytes} bytes were read, and {bound} are metadata"
+        "{read_bytes} bytes were read, {metadata} are metadata, and {bound} with what may have been under way"
     );
     assert!(
         blocks * BLOCK_BYTES > 90 << 30,

@@ -179,7 +179,9 @@
 //! removed before it stays removed. Blocks that were not flushed may be found too, never wrong ones. `kvc_shutdown`
 //! flushes; `kvc_close` alone does not.
 //!
-//! Opening reads metadata only, and takes the time of a few small reads for each segment. A file has a lock: a second
+//! Opening reads metadata, and takes the time of a few small reads for each segment. Of the blocks it reads only those
+//! that may have been half written when the last process ended: at most as much as the tier has under way at once, for
+//! one segment or two. Half-written ones are passed over and counted (`blocks_damaged`). A file has a lock: a second
 //! engine, in this process or another, is refused with `KVC_E_FILE_BUSY`. A file of another geometry, another block or
 //! segment size or another version of the format is refused with `KVC_E_FILE_MISMATCH` and a message that says what it
 //! holds and what was asked; one that holds something else with `KVC_E_FILE_FOREIGN`; neither is touched, unless

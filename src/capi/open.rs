@@ -155,7 +155,8 @@ pub unsafe extern "C" fn kvc_plan_compute(
 /// Opens an engine: obtains what the plan says, reads what the files of its tiers hold, starts the workers if there are
 /// to be any.
 ///
-/// A file that exists is read before anything is written to it: its metadata, not its blocks. One that holds the tier
+/// A file that exists is read before anything is written to it: its metadata, and of its blocks those that may have
+/// been half written when the last process ended, but not the others. One that holds the tier
 /// of an engine of the same `block_bytes`, geometries and segments is taken over with all its blocks. What cannot be
 /// verified there is dropped and counted (`blocks_damaged` of `kvc_stats_t`), unless `damage` asks for a refusal. A
 /// file that was made by a call that fails is removed again.

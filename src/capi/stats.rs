@@ -144,7 +144,7 @@ pub struct kvc_stats_t {
     pub flushes: u64,
     /// Blocks found in the files when the engine was opened.
     pub blocks_recovered: u64,
-    /// Records and tables found damaged when the engine was opened.
+    /// Records and tables found damaged or half written when the engine was opened.
     pub blocks_damaged: u64,
     /// Blocks removed by the caller that were not in memory.
     pub removes_below: u64,

@@ -89,7 +89,7 @@ counters! {
     CodecFallbacks, "codec_fallbacks", "Times that a tier took a better codec because the error was above its bound.";
     QualityRefusals, "quality_refusals", "Times that a tier's codec was coarser than a block's namespace permits.";
     Transcodes, "transcodes", "Blocks that were encoded anew on their way from one file tier to another.";
-    BlocksDamaged, "blocks_damaged", "Records and tables found damaged when the engine was opened.";
+    BlocksDamaged, "blocks_damaged", "Records and tables found damaged or half written when the engine was opened.";
 }
 
 impl Counter {

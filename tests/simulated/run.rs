@@ -121,6 +121,7 @@ pub fn run(seed: u64, faults: Faults) -> Outcome {
         outcome.checked += live.checked;
         let crash_seed = dice.next();
         let killed = crash_seed.is_multiple_of(3);
+        durable.power_lost |= !killed;
         for device in &devices {
             let sim = device.device().device();
             if killed {
@@ -526,7 +527,7 @@ impl Live<'_, '_> {
                 }
                 if self.faults == Faults::Power {
                     // What was not flushed when the power went may be there in part, and is found out when it is read.
-                    let torn = event.kind == EventKind::Damaged && self.life != 0 && !durable;
+                    let torn = event.kind == EventKind::Damaged && self.durable.power_lost && !durable;
                     if !torn && matches!(event.kind, EventKind::Damaged | EventKind::Offline) {
                         eprintln!("life {} durable {durable}", self.life);
                         self.dump(number);
@@ -542,7 +543,7 @@ impl Live<'_, '_> {
         if self.faults == Faults::Power {
             let stats = self.engine.stats();
             assert!(
-                self.life != 0 || stats.counter(Counter::ChecksumFailures) == 0,
+                self.durable.power_lost || stats.counter(Counter::ChecksumFailures) == 0,
                 "seed {}",
                 self.seed
             );

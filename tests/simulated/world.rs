@@ -158,4 +158,6 @@ pub struct Durable {
     pub history: Vec<(u64, String)>,
     /// Removed and not flushed since.
     pub removed: BTreeSet<u64>,
+    /// Whether the power was ever lost: the death of a process alone leaves nothing that is found and does not verify.
+    pub power_lost: bool,
 }

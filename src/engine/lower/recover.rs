@@ -31,7 +31,8 @@ impl Engine<'_> {
                     self.recovered(lower, place, record);
                 })
                 .map_err(|refusal| store::refusal(place, refusal))?;
-            self.counters.add(stripe, Counter::BlocksDamaged, report.damaged);
+            self.counters
+                .add(stripe, Counter::BlocksDamaged, report.damaged + report.unfinished);
             if report.created {
                 store.budget.fill();
             }

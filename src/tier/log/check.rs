@@ -115,7 +115,8 @@ pub struct CheckReport {
     pub tombstones: u64,
     /// What did not verify.
     pub damaged: u64,
-    /// Of those, in segments that may not have been durable: a crash leaves such, too.
+    /// Of those, in segments that may not have been durable, or where it may have been under way when a process ended:
+    /// a crash leaves such, too.
     pub damaged_unflushed: u64,
     /// Reads that failed on the device.
     pub io_errors: u64,
@@ -160,6 +161,8 @@ struct Borders {
     sequence: u64,
     /// Entries of its table.
     sealed: Option<Footer>,
+    /// Most bytes that were under way while it was written.
+    under_way: u64,
 }
 
 impl Checker<'_> {
@@ -348,6 +351,7 @@ impl Checker<'_> {
         Borders {
             sequence: sealed.map_or(sequence, |footer| footer.sequence),
             sealed,
+            under_way: header_good.map_or(u64::MAX, |header| header.under_way()),
         }
     }
 
@@ -377,7 +381,7 @@ impl Checker<'_> {
         });
         match table {
             Some(footer) => self.table(&footer, &place, shape),
-            None => self.scan(&place, shape),
+            None => self.scan(&place, shape, borders.under_way),
         }
     }
 
@@ -411,7 +415,34 @@ impl Checker<'_> {
         }
     }
 
-    fn scan(&mut self, place: &SegmentPlace, shape: &Shape) {
+    /// Where the last record begins of a segment that has no table.
+    fn last_record(&mut self, place: &SegmentPlace) -> u64 {
+        let mut scan = Scan::new(*place);
+        let window = self.buffer.len().saturating_sub(2 * PAGE);
+        let errors = self.report.io_errors;
+        let mut last = place.start;
+        while let Some(position) = scan.wants() {
+            if position >= self.device_end {
+                break;
+            }
+            let bytes = (place.end - position).min(window as u64) as usize;
+            match self.bytes(position, bytes).map(|found| scan.next(found, position)) {
+                Some(Some(entry)) => last = entry.offset,
+                Some(None) if scan.wants() == Some(position) => break,
+                Some(None) => {}
+                None => scan.skip_to(position + bytes as u64),
+            }
+        }
+        // They are counted when it is looked at for good.
+        self.report.io_errors = errors;
+        last
+    }
+
+    /// A segment without a table. What may have been under way when the process ended is as a crash leaves it, also
+    /// where an opening has made it durable since.
+    fn scan(&mut self, place: &SegmentPlace, shape: &Shape, under_way: u64) {
+        let from = self.last_record(place).saturating_sub(under_way);
+        let durable = self.durable;
         let mut scan = Scan::new(*place);
         let window = self.buffer.len().saturating_sub(2 * PAGE);
         let mut damaged = 0;
@@ -430,12 +461,16 @@ impl Checker<'_> {
             };
             if scan.damaged() != damaged {
                 damaged = scan.damaged();
+                self.durable = durable && position + HEADER_BYTES as u64 <= from;
                 self.damage(position, "a record's header");
             }
-            match found {
-                Some(entry) => self.record(&entry, place, shape),
-                None if scan.wants() == Some(position) => break,
-                None => {}
+            if let Some(entry) = found {
+                self.durable = durable && entry.end(place.part_bytes) <= from;
+                self.record(&entry, place, shape);
+            }
+            self.durable = durable;
+            if found.is_none() && scan.wants() == Some(position) {
+                break;
             }
         }
     }

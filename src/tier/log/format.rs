@@ -255,6 +255,8 @@ pub(crate) struct SegmentHeader {
     pub needed_from: u64,
     /// Segments up to this sequence were durable with all their records.
     pub durable_through: u64,
+    /// Most bytes that were under way to the file at any time while the segment was written; 0 is not known.
+    pub under_way_bytes: u64,
 }
 
 impl SegmentHeader {
@@ -271,6 +273,7 @@ impl SegmentHeader {
         put(page, 120, &self.unix_seconds.to_le_bytes());
         put(page, 128, &self.needed_from.to_le_bytes());
         put(page, 136, &self.durable_through.to_le_bytes());
+        put(page, 144, &self.under_way_bytes.to_le_bytes());
         seal(page);
     }
 
@@ -286,7 +289,16 @@ impl SegmentHeader {
             unix_seconds: word(page, 120),
             needed_from: word(page, 128),
             durable_through: word(page, 136),
+            under_way_bytes: word(page, 144),
         })
+    }
+
+    /// [`SegmentHeader::under_way_bytes`]; where that is not known, more than any segment has.
+    pub(crate) fn under_way(&self) -> u64 {
+        match self.under_way_bytes {
+            0 => u64::MAX,
+            bytes => bytes,
+        }
     }
 
     /// Whether it is the header of segment `index` of the file with this shape. The count of segments may have grown.

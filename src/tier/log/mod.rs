@@ -15,6 +15,7 @@ mod recover;
 mod scan;
 mod state;
 mod sync;
+mod verify;
 mod victim;
 mod write;
 
@@ -107,6 +108,9 @@ pub struct OpenReport {
     pub bytes: u64,
     /// Superblocks, segment headers, tables and records that did not verify.
     pub damaged: u64,
+    /// Records that were passed over because they may have been under way when the process ended, and did not get into
+    /// the file whole: no damage, and never refused.
+    pub unfinished: u64,
 }
 
 /// Why a log can't be opened.

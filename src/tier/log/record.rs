@@ -188,6 +188,11 @@ impl TableEntry {
         put(entry, 8, header);
     }
 
+    /// Where the record ends.
+    pub(crate) fn end(&self, part_bytes: u64) -> u64 {
+        self.offset + record_bytes(u64::from(self.header.payload_bytes), part_bytes)
+    }
+
     /// From bytes, if the header verifies for that place and the record lies within `records` of the segment.
     pub(crate) fn decode(entry: &[u8], place: &SegmentPlace) -> Option<Self> {
         let offset = word(entry, 0);

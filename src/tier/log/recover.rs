@@ -1,8 +1,14 @@
 //! What a file holds: every segment's header and footer first, then the tables in the order of the segments'
-//! sequences, with as many requests under way as there are frames. Payload is not read, with one exception: a copy
-//! that was made while its original's segment was given up is believed only when it verifies, as long as it may not
-//! have been durable. Otherwise a crash between the two would leave a copy that is torn in the place of an original
-//! that is not.
+//! sequences, with as many requests under way as there are frames. Payload is not read, with two exceptions, which are
+//! believed only when they verify:
+//! - A record that may have been under way when the process ended. Requests end in any order, so that its header may be
+//!   in the file without all of its payload. No two bytes under way are further apart than the frames of that process
+//!   reach, which the segment's header says; counted back from the last header of a segment that has no table, that is
+//!   where such records end. A table may have got there before what it speaks of, too: there it is counted back from
+//!   the last record's end, in the last segments, behind which not so much was written. What a loss of power tore
+//!   further back is found out when it is read.
+//! - A copy that was made while its original's segment was given up, as long as it may not have been durable.
+//!   Otherwise a crash between the two would leave a copy that is torn in the place of an original that is not.
 
 use super::format::{
     self, Footer, OPENING_OFFSETS, OpeningMark, PAGE, Page, SEQUENCE_END, SegmentHeader, table_checksum,
@@ -10,10 +16,7 @@ use super::format::{
 };
 use super::lend::{NONE, Use};
 use super::open::Blocking;
-use super::record::{
-    ENTRY_BYTES, ENTRY_WORDS, HEADER_BYTES, PARTS_MAX, RecordHeader, TableEntry, part_checksum, parts_checksum,
-    parts_count, payload_at,
-};
+use super::record::{ENTRY_BYTES, ENTRY_WORDS, HEADER_BYTES, RecordHeader, TableEntry};
 use super::scan::Scan;
 use super::state::{
     FLAG_BEYOND, FLAG_FOOTER_BAD, FLAG_HEADER, FLAG_HEADER_BAD, FLAG_SCAN, FLAG_VOID, Queue, SegmentUse,
@@ -30,6 +33,17 @@ struct Highest {
     segment_sequence: u64,
     record_sequence: u64,
     bytes_written: u64,
+    /// Segments of lower sequence that have a table were written whole when the process ended.
+    tail_sequence: u64,
+}
+
+/// What a scan found, kept where a table has its place.
+#[derive(Default)]
+struct ScanFound {
+    count: usize,
+    /// Where the last record begins, and where it ends.
+    last: u64,
+    end: u64,
 }
 
 /// What goes through the whole recovery.
@@ -67,6 +81,7 @@ impl Log<'_> {
         self.openings_read(&mut recovery)?;
         self.borders_read(&mut recovery)?;
         self.segments_sort(&mut recovery);
+        self.tail_find(&mut recovery)?;
         self.tables_show(&mut recovery)?;
         let highest = recovery.highest;
         self.writer.record_sequence = highest.record_sequence + 1;
@@ -239,6 +254,29 @@ impl Log<'_> {
         self.free.sort_by_key(order);
     }
 
+    /// Finds the segments whose ends may have been under way when the process ended, table or not: those behind which,
+    /// by their headers, less was written than can be under way.
+    fn tail_find(&mut self, recovery: &mut Recovery<'_>) -> Result<(), OpenRefusal> {
+        let written = recovery.highest.bytes_written.saturating_sub(self.layout.segment_bytes);
+        let mut next = written;
+        recovery.highest.tail_sequence = u64::MAX;
+        for place in (0..self.sealed.len()).rev() {
+            let Some(index) = self.sealed.get(place) else { break };
+            let sequence = self.segments.get(index as usize).map_or(0, |segment| segment.sequence);
+            if sequence <= self.writer.durable_through {
+                break;
+            }
+            let header = self.header_now(index, recovery.blocking)?;
+            let under_way = self.under_way_sealed(header.as_ref());
+            if written.saturating_sub(next) >= under_way {
+                break;
+            }
+            recovery.highest.tail_sequence = sequence;
+            next = header.map_or(next, |header| header.bytes_written.min(next));
+        }
+        Ok(())
+    }
+
     /// Shows the records of all segments in order. Tables are read ahead; a segment that has none is scanned when
     /// nothing else is under way.
     fn tables_show(&mut self, recovery: &mut Recovery<'_>) -> Result<(), OpenRefusal> {
@@ -317,6 +355,10 @@ impl Log<'_> {
         let place = self.place(index);
         let count = self.segments.get(index as usize).map_or(0, |segment| segment.count);
         let verify = place.sequence > self.writer.durable_through;
+        let (from, end) = match place.sequence >= recovery.highest.tail_sequence {
+            true => self.table_tail(index, recovery.blocking)?,
+            false => (u64::MAX, 0),
+        };
         for number in 0..usize::from(count) {
             let words = self
                 .victim_table
@@ -324,10 +366,15 @@ impl Log<'_> {
                 .unwrap_or_default();
             match TableEntry::decode(bytemuck::cast_slice(words), &place) {
                 Some(entry) => {
+                    let verify = match entry.end(place.part_bytes) > from {
+                        true => Some(end),
+                        false => (verify && entry.header.copy).then_some(0),
+                    };
                     if !self.record_show(&entry, verify, recovery)?
                         && let Some(segment) = self.segments.get_mut(index as usize)
                     {
                         segment.flags |= FLAG_VOID;
+                        segment.barrier = from;
                     }
                 }
                 // An entry that an earlier opening took out.
@@ -338,11 +385,16 @@ impl Log<'_> {
         Ok(())
     }
 
-    /// Shows the records of a segment by its records' headers.
+    /// Shows the records of a segment by its records' headers. Those that may have been under way when the process
+    /// ended are verified; which these are is known only once the last header is found.
     fn scan_show(&mut self, index: u32, recovery: &mut Recovery<'_>) -> Result<(), OpenRefusal> {
         let mut scan = Scan::new(self.place(index));
         let end = self.segment_start(index) + self.layout.segment_bytes;
         let frame = recovery.blocking.scratch;
+        let under_way = self
+            .header_now(index, recovery.blocking)?
+            .map_or(u64::MAX, |header| header.under_way());
+        let mut found = ScanFound::default();
         while let Some(position) = scan.wants() {
             let offset = position - position % self.alignment_bytes;
             let bytes = (end - offset).min(self.layout.frame_bytes);
@@ -355,28 +407,97 @@ impl Log<'_> {
                 scan.skip_to(offset + bytes);
                 continue;
             }
-            while let Some(entry) = scan.next(self.frames.range(frame, 0..bytes as usize), offset) {
-                self.record_show(&entry, true, recovery)?;
+            while let Some(at) = scan.wants() {
+                let damaged = scan.damaged();
+                let next = scan.next(self.frames.range(frame, 0..bytes as usize), offset);
+                if scan.damaged() != damaged {
+                    self.scan_keep(index, &mut found, at, None, recovery)?;
+                }
+                let Some(entry) = next else { break };
+                self.scan_keep(index, &mut found, entry.offset, Some(&entry), recovery)?;
             }
             if scan.wants() == Some(position) {
                 break;
             }
         }
-        recovery.report.damaged += scan.damaged();
+        let from = found.last.saturating_sub(under_way);
+        self.kept_show(index, &mut found, from, recovery)
+    }
+
+    /// Keeps what a scan found until all of it is: a record, or the place of a header that does not verify.
+    fn scan_keep(
+        &mut self,
+        index: u32,
+        found: &mut ScanFound,
+        offset: u64,
+        entry: Option<&TableEntry>,
+        recovery: &mut Recovery<'_>,
+    ) -> Result<(), OpenRefusal> {
+        if (found.count + 1) * ENTRY_WORDS > self.victim_table.len() {
+            // More than this configuration puts into a segment: all of them may have been under way, for all it knows.
+            self.kept_show(index, found, 0, recovery)?;
+        }
+        let at = found.count * ENTRY_WORDS;
+        if let Some(words) = self.victim_table.get_mut(at..at + ENTRY_WORDS) {
+            let header = entry.map_or([0; HEADER_BYTES], |entry| {
+                entry.header.encode(self.file_seed, entry.offset)
+            });
+            TableEntry::encode(offset, &header, bytemuck::cast_slice_mut(words));
+            found.count += 1;
+        }
+        if let Some(entry) = entry {
+            found.last = offset;
+            found.end = entry.end(self.layout.part_bytes);
+        }
         Ok(())
     }
 
-    /// Shows a record. False if it is a copy that does not verify.
+    /// Shows what a scan found; what ends behind `from` may have been under way.
+    fn kept_show(
+        &mut self,
+        index: u32,
+        found: &mut ScanFound,
+        from: u64,
+        recovery: &mut Recovery<'_>,
+    ) -> Result<(), OpenRefusal> {
+        let place = self.place(index);
+        for number in 0..core::mem::take(&mut found.count) {
+            let words = self
+                .victim_table
+                .get(number * ENTRY_WORDS..(number + 1) * ENTRY_WORDS)
+                .unwrap_or_default();
+            let bytes: &[u8] = bytemuck::cast_slice(words);
+            match TableEntry::decode(bytes, &place) {
+                Some(entry) => {
+                    let end = entry.end(place.part_bytes);
+                    let verify = match end > from {
+                        true => Some(found.end),
+                        false => entry.header.copy.then_some(end),
+                    };
+                    self.record_show(&entry, verify, recovery)?;
+                }
+                None if format::word(bytes, 0) + HEADER_BYTES as u64 > from => recovery.report.unfinished += 1,
+                None => recovery.report.damaged += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows a record. False if it does not verify where that is asked for; `verify` is as of
+    /// [`Log::payload_verifies`].
     fn record_show(
         &mut self,
         entry: &TableEntry,
-        verify: bool,
+        verify: Option<u64>,
         recovery: &mut Recovery<'_>,
     ) -> Result<bool, OpenRefusal> {
         let header = &entry.header;
         let highest = &mut recovery.highest;
         highest.record_sequence = highest.record_sequence.max(header.record_sequence);
-        if header.copy && verify && !header.tombstone && !self.payload_verifies(entry, recovery.blocking)? {
+        if let Some(ahead) = verify.filter(|_| !header.tombstone)
+            && !self.payload_verifies(entry, ahead, recovery.blocking)?
+        {
+            recovery.report.unfinished += 1;
             return Ok(false);
         }
         let readable = header.tombstone || header.is_readable();
@@ -399,8 +520,8 @@ impl Log<'_> {
         Ok(true)
     }
 
-    /// Takes the copies that do not verify out of the tables of their segments, which are durable from now on and
-    /// believed. A crash on the way leaves a table that does not verify, and the segment is scanned.
+    /// Takes what does not verify out of the tables of their segments, which are durable from now on and believed. A
+    /// crash on the way leaves a table that does not verify, and the segment is scanned.
     pub(super) fn tables_mend(&mut self, blocking: &Blocking, out: u32) -> Result<(), OpenRefusal> {
         for index in 0..self.segments.len() as u32 {
             let Some(segment) = self
@@ -411,6 +532,7 @@ impl Log<'_> {
                 continue;
             };
             segment.flags &= !FLAG_VOID;
+            let from = core::mem::take(&mut segment.barrier);
             let count = u64::from(segment.count);
             let end = self.segment_start(index) + self.layout.segment_bytes;
             let start = end - PAGE as u64 - table_pages_bytes(count);
@@ -434,7 +556,7 @@ impl Log<'_> {
             if !read {
                 continue;
             }
-            self.entries_take_out(index, blocking)?;
+            self.entries_take_out(index, from, blocking)?;
             let table: &[u8] = bytemuck::cast_slice(self.victim_table);
             let table_checksum = table_checksum(table.get(..count as usize * ENTRY_BYTES).unwrap_or_default());
             for offset in (start..end - PAGE as u64).step_by(PAGE) {
@@ -455,8 +577,8 @@ impl Log<'_> {
         Ok(())
     }
 
-    /// Takes the copies that do not verify out of the table that was read.
-    fn entries_take_out(&mut self, index: u32, blocking: &Blocking) -> Result<(), OpenRefusal> {
+    /// Takes what does not verify out of the table that was read: copies, and what ends behind `from`.
+    fn entries_take_out(&mut self, index: u32, from: u64, blocking: &Blocking) -> Result<(), OpenRefusal> {
         let place = self.place(index);
         let count = self.segments.get(index as usize).map_or(0, |segment| segment.count);
         for number in 0..usize::from(count) {
@@ -465,56 +587,14 @@ impl Log<'_> {
             let Some(entry) = TableEntry::decode(bytemuck::cast_slice(words), &place) else {
                 continue;
             };
-            if entry.header.copy
+            if (entry.header.copy || entry.end(place.part_bytes) > from)
                 && !entry.header.tombstone
-                && !self.payload_verifies(&entry, blocking)?
+                && !self.payload_verifies(&entry, 0, blocking)?
                 && let Some(words) = self.victim_table.get_mut(range)
             {
                 words.fill(0);
             }
         }
         Ok(())
-    }
-
-    /// Whether the record is in the file as its header says, from the part table to the last part.
-    fn payload_verifies(&mut self, entry: &TableEntry, blocking: &Blocking) -> Result<bool, OpenRefusal> {
-        let part_bytes = self.layout.part_bytes;
-        let header = &entry.header;
-        let payload_bytes = u64::from(header.payload_bytes);
-        let parts = parts_count(payload_bytes, part_bytes);
-        let mut table = [0; PARTS_MAX * 8];
-        let Some(table) = table.get_mut(..parts as usize * 8) else {
-            return Ok(false);
-        };
-        let written = header.encode(self.file_seed, entry.offset);
-        let at_table = self.bytes_now(blocking.second, entry.offset, (HEADER_BYTES + table.len()) as u64)?;
-        let Some((found, parts_found)) = at_table.and_then(|bytes| bytes.split_at_checked(HEADER_BYTES)) else {
-            return Ok(false);
-        };
-        table.copy_from_slice(parts_found);
-        if found != written || parts_checksum(table) != header.table_checksum {
-            return Ok(false);
-        }
-        let payload = entry.offset + payload_at(payload_bytes, part_bytes);
-        for part in 0..parts {
-            let bytes = part_bytes.min(payload_bytes - part * part_bytes);
-            let found = self.bytes_now(blocking.second, payload + part * part_bytes, bytes)?;
-            let sum = format::word(table, part as usize * 8);
-            if found.is_none_or(|found| part_checksum(found, header.record_sequence, part) != sum) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Bytes of the file, at most a part and what goes before it; `None` if they can't be read.
-    fn bytes_now(&mut self, frame: u32, offset: u64, bytes: u64) -> Result<Option<&[u8]>, OpenRefusal> {
-        let before = offset % self.alignment_bytes;
-        let all = (before + bytes).next_multiple_of(self.alignment_bytes);
-        if !self.read_now(frame, offset - before, all)? {
-            return Ok(None);
-        }
-        let found = self.frames.range(frame, before as usize..(before + bytes) as usize);
-        Ok(Some(found))
     }
 }

@@ -43,7 +43,8 @@ pub(super) const FLAG_BROKEN: u8 = 64;
 pub(super) struct Segment {
     /// Its sequence; 0 where it holds nothing.
     pub sequence: u64,
-    /// The ticket that must be durable before it is written again. While opening: the footer's sequence.
+    /// The ticket that must be durable before it is written again. While opening: the footer's sequence, and then where
+    /// in it begins what may have been under way, if something of it is to be taken out of its table.
     pub barrier: u64,
     /// Blocks of it that are being read.
     pub reads: u32,

@@ -147,6 +147,7 @@ impl Log<'_> {
             unix_seconds: self.identity.unix_seconds,
             needed_from: sequence + 1,
             durable_through: self.writer.durable_through.min(sequence.saturating_sub(1)),
+            under_way_bytes: self.under_way_bytes_max(),
         };
         let mut page = [0; PAGE];
         header.encode(&mut page);

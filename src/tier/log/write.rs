@@ -314,6 +314,12 @@ impl Log<'_> {
         most.saturating_sub(self.frames.writing()).min(self.frames.free_count())
     }
 
+    /// Most bytes under way to the file at any time: frames are given back in the order of their tickets, so that no
+    /// two of those that are not known to be written are further apart.
+    pub(super) fn under_way_bytes_max(&self) -> u64 {
+        u64::from(self.frames.count() - self.frames_read_min()) * self.layout.frame_bytes
+    }
+
     fn segment_begin(&mut self, index: u32) {
         let sequence = self.writer.segment_sequence;
         self.free.pop();
@@ -331,6 +337,7 @@ impl Log<'_> {
             unix_seconds: self.identity.unix_seconds,
             needed_from: self.freed_through(),
             durable_through: self.writer.durable_through,
+            under_way_bytes: self.under_way_bytes_max(),
         };
         let mut page = [0; PAGE];
         header.encode(&mut page);

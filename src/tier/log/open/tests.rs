@@ -471,9 +471,9 @@ fn lost_headers_and_tables_are_made_up_for() {
     }
 }
 
-/// Opening reads what it must, not the blocks.
+/// Opening reads what it must, not the blocks, but for those at the ends of segments that may have been under way.
 #[test]
-fn opening_reads_no_payload() {
+fn opening_reads_little_payload() {
     let layout = layout(6);
     let (image, _) = filled(&layout, 5);
     let (report, _) = opens(&image, layout).unwrap();
@@ -484,7 +484,9 @@ fn opening_reads_no_payload() {
     let scanned = report.segments_scanned * layout.segment_bytes;
     let borders = 7 * 12_288 + 4 * 4096;
     let tables = report.segments_used * 12_288;
-    assert!(device.lock().read_bytes <= scanned + 8192 * report.segments_scanned + borders + tables);
+    // Eight frames can be under way, in the last segment and the one before; the first parts in a frame are read twice.
+    let ends = 2 * 8 * (layout.frame_bytes + 2 * layout.part_bytes);
+    assert!(device.lock().read_bytes <= scanned + 8192 * report.segments_scanned + borders + tables + ends);
     assert!(report.segments_scanned == 1);
 }
 
