@@ -37,9 +37,11 @@ mod word;
 mod write;
 
 use super::Engine;
+use crate::block::BlockRef;
+use crate::block::entry::{Phase, State};
 use crate::codec::Tables;
 use crate::config::FileTier;
-use crate::metrics::Counter;
+use crate::metrics::{Counter, EventKind};
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sync::guarded::Guarded;
 use crate::sync::inbox::Inbox;
@@ -54,7 +56,7 @@ use pump::Pump;
 pub(super) use raise::Asked;
 pub(super) use store::open;
 pub(crate) use word::TierWord;
-use word::UNBURIED;
+use word::{TOLD_LATE, UNBURIED};
 
 /// The file tiers, nearest first; places in this array are used as numbers of tiers in this room.
 const TIERS: [Tier; 2] = [Tier::Nvme, Tier::Disk];
@@ -108,6 +110,12 @@ pub struct FileTierState {
     pub codec: CodecState,
 }
 
+/// What left the tier with its segment could still be found.
+const LIMBO_SEGMENT: u32 = 1;
+/// A record could be found whose write or read failed, or that found no place when the file was opened. Nobody knows
+/// when its segment is given up, so that this stays until the file is opened anew.
+const LIMBO_REMAINS: u32 = 2;
+
 /// What every thread may use of a tier.
 pub(super) struct Face<'m> {
     words: &'m [TierWord],
@@ -117,8 +125,8 @@ pub(super) struct Face<'m> {
     offline: AtomicU32,
     /// 1 while something is under way.
     busy: AtomicU32,
-    /// 1 while what left the tier with its segment could still be found in the file when it is opened: whatever is
-    /// removed then needs a tombstone, too.
+    /// Not 0 while something could be found in the file when it is opened of which nothing is known here: whatever is
+    /// removed then needs a tombstone, too. Bits: [`LIMBO_SEGMENT`], [`LIMBO_REMAINS`].
     limbo: AtomicU32,
     segments_free: AtomicU64,
     blocks: AtomicU64,
@@ -287,6 +295,30 @@ impl Engine<'_> {
         }
     }
 
+    /// Takes note that a record of this block may be in the file of a tier, and nothing here says so any more: if the
+    /// block is removed, or one that is put under its key later, a tombstone is needed nevertheless. Before the tier
+    /// lets go of the block.
+    fn remains(&self, face: &Face<'_>, index: u32, generation: u32) {
+        // SeqCst: partner is the load in `lower_bury`. Whoever removes the block either sees this, or has taken it by
+        // the time of the next look.
+        face.limbo.fetch_or(LIMBO_REMAINS, Ordering::SeqCst);
+        let state = self.entries[index as usize].state_ordered();
+        if state.generation() == generation && !is_untaken(state) {
+            face.word(index).set(generation, UNBURIED);
+        }
+    }
+
+    /// Tells that a block is in a tier. A remover may have told before that it is gone: then it is told once more that
+    /// it left the tier, when its tombstone is written.
+    fn tell_stored(&self, face: &Face<'_>, place: usize, index: u32, generation: u32) {
+        let entry = &self.entries[index as usize];
+        let block = BlockRef { index, generation };
+        self.event(EventKind::Stored, entry.key(), block, TIERS[place]);
+        if !is_untaken(entry.state_ordered()) {
+            face.word(index).set(generation, TOLD_LATE);
+        }
+    }
+
     /// Leaves word that a block is to be written down.
     pub(super) fn lower_write(&self, index: u32) {
         if let Some(lower) = &self.lower {
@@ -300,8 +332,8 @@ impl Engine<'_> {
         match &self.lower {
             Some(lower) => {
                 for face in lower.faces.iter().flatten() {
-                    // SeqCst: partner is the store in `segment.rs`, before a location is forgotten. Whoever removes the
-                    // block either still sees the location or sees this.
+                    // SeqCst: partners are the exchanges in `segment.rs` and `remains`, before a location is forgotten.
+                    // Whoever removes the block either still sees the location or sees this.
                     if face.limbo.load(Ordering::SeqCst) != 0 && !face.is_offline() {
                         face.word(index).set(generation, UNBURIED);
                     }
@@ -315,4 +347,12 @@ impl Engine<'_> {
             None => false,
         }
     }
+}
+
+/// Whether nobody has taken the block to remove it, so that whoever does tells it after what is told now.
+fn is_untaken(state: State) -> bool {
+    !matches!(
+        state.phase(),
+        Phase::Claimed | Phase::Condemned | Phase::Removed | Phase::Doomed
+    )
 }

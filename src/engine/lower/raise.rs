@@ -253,6 +253,7 @@ impl Engine<'_> {
                     // So that opening does not find it again.
                     word.set(generation, UNBURIED);
                 } else if word.location(generation).is_some() {
+                    self.remains(face, index, generation);
                     let block = BlockRef { index, generation };
                     self.event(EventKind::Evicted, entry.key(), block, TIERS[place]);
                 }

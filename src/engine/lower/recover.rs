@@ -1,6 +1,6 @@
 //! What the files hold when the engine is opened.
 
-use super::{Lower, TIERS, store};
+use super::{Face, LIMBO_REMAINS, Lower, TIERS, store};
 use crate::block::BlockRef;
 use crate::block::entry::{NO_SLOT, Phase};
 use crate::block::facts::{PutInfo, Retention};
@@ -70,6 +70,8 @@ impl Engine<'_> {
                 // Another block under the same key, put after the first was removed.
                 self.drop_below(found.index, generation);
                 self.enter(lower, place, record);
+            } else {
+                left_out(face);
             }
             return;
         }
@@ -79,6 +81,7 @@ impl Engine<'_> {
     }
 
     fn enter(&self, lower: &Lower<'_>, place: usize, record: &Recovered) {
+        let Some(face) = lower.face(place) else { return };
         let info = &record.info;
         let fits = info.block_bytes != 0
             && u64::from(info.block_bytes) <= self.config.block_bytes
@@ -86,6 +89,7 @@ impl Engine<'_> {
         // Relaxed: a count; nobody else is here yet.
         let room = self.control.below_count.load(Ordering::Relaxed) < lower.below_count_max;
         if !fits || !room {
+            left_out(face);
             self.counters.add(self.stripe(), COUNTERS_LEFT_OUT, 1);
             return;
         }
@@ -107,6 +111,7 @@ impl Engine<'_> {
             entry.reserve(&info.key.words(), NO_SLOT, info.block_bytes)
         });
         let Ok(found) = entered else {
+            left_out(face);
             self.counters.add(self.stripe(), COUNTERS_LEFT_OUT, 1);
             return;
         };
@@ -136,6 +141,13 @@ impl Engine<'_> {
             TIERS[place],
         );
     }
+}
+
+/// Takes note of a record that is in the file and is not known here, so that a tombstone is written to the file, too,
+/// if its key is removed.
+fn left_out(face: &Face<'_>) {
+    // Relaxed: nobody else is here yet.
+    face.limbo.fetch_or(LIMBO_REMAINS, Ordering::Relaxed);
 }
 
 /// What a record counts as that no place was found for.

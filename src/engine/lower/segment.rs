@@ -13,12 +13,11 @@ use super::coder::{self, Coded, Coder, Quality, Source, Wanted};
 use super::pump::{Kept, Movement, Mover, Pump, Tag};
 use super::store::Store;
 use super::word::{MOVING, WRITING};
-use super::{COUNTERS, Lower, TIERS};
-use crate::block::BlockRef;
+use super::{COUNTERS, LIMBO_SEGMENT, Lower, TIERS};
 use crate::block::entry::{Phase, State};
 use crate::block::pins::PinKind;
 use crate::engine::{Clock, Engine};
-use crate::metrics::{Counter, EventKind};
+use crate::metrics::Counter;
 use crate::sync::atomic::Ordering;
 use crate::tier::log::{ReadFault, ReadRequest, RecordInfo, Refused, VictimStep};
 use crate::units::SlotIndex;
@@ -49,7 +48,7 @@ impl Engine<'_> {
                         return done;
                     }
                     // SeqCst: partner is the load in `lower_bury`; before the first location is forgotten.
-                    face.limbo.store(1, Ordering::SeqCst);
+                    face.limbo.fetch_or(LIMBO_SEGMENT, Ordering::SeqCst);
                     store.movement = Movement::Walking(Kept::default());
                 }
                 Movement::Walking(kept) => match store.log.victim_next() {
@@ -147,7 +146,7 @@ impl Engine<'_> {
                     // header covers this one, too.
                     if durable {
                         // SeqCst: as above.
-                        face.limbo.store(0, Ordering::SeqCst);
+                        face.limbo.fetch_and(!LIMBO_SEGMENT, Ordering::SeqCst);
                     }
                 }
             }
@@ -430,6 +429,7 @@ impl Engine<'_> {
         let entry = &self.entries[index as usize];
         let generation = entry.state().generation();
         let Some((offset, stored_bytes)) = place else {
+            self.remains(target, index, generation);
             target.word(index).clear(generation, WRITING);
             self.give_up_move(lower, from, index);
             return;
@@ -439,8 +439,7 @@ impl Engine<'_> {
             self.counters.add(stripe, COUNTERS[to].reinserts, 1);
         } else {
             self.counters.add(stripe, COUNTERS[to].writes, 1);
-            let block = BlockRef { index, generation };
-            self.event(EventKind::Stored, entry.key(), block, TIERS[to]);
+            self.tell_stored(target, to, index, generation);
             // Relaxed: a figure.
             target.blocks.fetch_add(1, Ordering::Relaxed);
         }

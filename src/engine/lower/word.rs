@@ -23,9 +23,12 @@ pub(super) const UNBURIED: u64 = 1 << 26;
 /// The block is being moved within this tier, or from it to the next.
 pub(super) const MOVING: u64 = 1 << 27;
 
+/// That the block is in this tier was told after it had been removed, or may have been.
+pub(super) const TOLD_LATE: u64 = 1 << 28;
+
 const HITS_SHIFT: u32 = 16;
 const HITS_MAX: u64 = 255;
-const FLAGS: u64 = WRITING | READING | UNBURIED | MOVING;
+const FLAGS: u64 = WRITING | READING | UNBURIED | MOVING | TOLD_LATE;
 
 /// Flags that say that something is under way.
 pub(super) const HELD_FLAGS: u64 = WRITING | READING | MOVING;

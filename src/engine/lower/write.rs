@@ -9,7 +9,7 @@
 use super::admission::admits;
 use super::coder::{Coder, Source, Wanted};
 use super::pump::{Pump, Tag};
-use super::word::{HELD_FLAGS, UNBURIED, WRITING};
+use super::word::{HELD_FLAGS, TOLD_LATE, UNBURIED, WRITING};
 use super::{COUNTERS, Face, Lower, TIERS};
 use crate::block::BlockRef;
 use crate::block::entry::{Phase, State};
@@ -230,12 +230,7 @@ impl Engine<'_> {
         self.counters.add(stripe, COUNTERS[place].writes, 1);
         self.counters
             .add(stripe, COUNTERS[place].write_bytes, u64::from(stored_bytes));
-        self.event(
-            EventKind::Stored,
-            entry.key(),
-            BlockRef { index, generation },
-            TIERS[place],
-        );
+        self.tell_stored(face, place, index, generation);
         // Relaxed: a figure.
         face.blocks.fetch_add(1, Ordering::Relaxed);
         face.word(index).set_location(generation, offset, stored_bytes);
@@ -244,10 +239,11 @@ impl Engine<'_> {
         self.after_hold(lower, index, generation);
     }
 
-    /// A block could not be written; memory keeps it.
+    /// A block could not be written; memory keeps it. The record may be in the file all the same.
     pub(super) fn write_failed(&self, lower: &Lower<'_>, place: usize, index: u32) {
         let Some(face) = lower.face(place) else { return };
         let generation = self.entries[index as usize].state().generation();
+        self.remains(face, index, generation);
         face.word(index).clear(generation, WRITING);
         self.inbox.put(index);
         self.after_hold(lower, index, generation);
@@ -323,9 +319,13 @@ impl Engine<'_> {
                 }
             }
             if located {
+                if word.is(generation, TOLD_LATE) {
+                    let block = BlockRef { index, generation };
+                    self.event(EventKind::Evicted, key, block, TIERS[place]);
+                }
                 word.forget_counted(face);
             }
-            word.clear(generation, UNBURIED);
+            word.clear(generation, UNBURIED | TOLD_LATE);
         }
         self.reclaim(index, generation);
         true
