@@ -8,6 +8,8 @@
 //!   rule).
 #![allow(unsafe_code)]
 
+use core::ops::Range;
+
 use super::admission::admits;
 use super::coder::{self, Coded, Coder, Quality, Source, Wanted};
 use super::pump::{Kept, Movement, Mover, Pump, Tag};
@@ -68,17 +70,9 @@ impl Engine<'_> {
                     }
                     VictimStep::Done => store.movement = Movement::Draining(kept),
                     VictimStep::Lost => {
-                        let range = store.log.victim_range();
-                        self.index.each_used(|index| {
-                            let generation = self.entries[index as usize].state().generation();
-                            if face
-                                .word(index)
-                                .location(generation)
-                                .is_some_and(|at| range.contains(&at))
-                            {
-                                self.lose_location(lower, place, index, COUNTERS[place].evictions);
-                            }
-                        });
+                        if !self.leave_all(lower, place, &store.log.victim_range()) {
+                            return done;
+                        }
                         store.movement = Movement::Draining(kept);
                     }
                 },
@@ -251,6 +245,27 @@ impl Engine<'_> {
             }
         };
         true
+    }
+
+    /// Forgets that blocks lie in a segment whose records are unknown, each as [`Engine::leave`] does it, for the same
+    /// reasons; false if one of them must be waited for.
+    fn leave_all(&self, lower: &Lower<'_>, place: usize, range: &Range<u64>) -> bool {
+        let Some(face) = lower.face(place) else { return true };
+        let mut dealt_with = true;
+        self.index.each_used(|index| {
+            // Ordered, behind the exchange on `limbo`: who removes the block after this look sees that.
+            let state = self.entries[index as usize].state_ordered();
+            let location = face.word(index).location(state.generation());
+            if location.is_none_or(|at| !range.contains(&at)) {
+                return;
+            }
+            match state.phase() {
+                Phase::Condemned | Phase::Claimed => dealt_with = false,
+                Phase::Removed | Phase::Doomed => {}
+                _ => self.lose_location(lower, place, index, COUNTERS[place].evictions),
+            }
+        });
+        dealt_with
     }
 
     /// A block of the segment was read, or can't be.

@@ -9,7 +9,10 @@ use crate::block::{BlockRef, PutInfo};
 use crate::config::Config;
 use crate::copy::Temperature;
 use crate::engine::Clock;
+use crate::error::Status;
 use crate::key::Key;
+use crate::tier::device::IoKind;
+use crate::tier::fault::{Fault, FaultAt, FaultPlace, FaultRates, Faults};
 use crate::tier::sim::{SimDisk, SimMemory, SimOptions, SimRequest};
 
 const BLOCK_BYTES: usize = 4096;
@@ -28,6 +31,11 @@ fn contents(number: u64) -> Vec<u8> {
 
 /// Runs `test` on an engine with one file tier of six segments, over a device that loses nothing.
 fn with_engine(test: impl FnOnce(&Engine<'_>)) {
+    with_device(|engine, _| test(engine));
+}
+
+/// As [`with_engine`], with the device, which has no faults but those that the test injects.
+fn with_device(test: impl FnOnce(&Engine<'_>, &Faults<'_, SimDisk<'_>>)) {
     let config = Config {
         block_bytes: BLOCK_BYTES as u64,
         cpu_bytes: 16 * BLOCK_BYTES as u64,
@@ -57,7 +65,9 @@ fn with_engine(test: impl FnOnce(&Engine<'_>)) {
         journal: &mut journal,
         requests: &mut requests,
     };
-    let device = SimDisk::new(memory, SimOptions::default());
+    let mut places = vec![FaultPlace::EMPTY; layout.frames_count as usize];
+    let disk = SimDisk::new(memory, SimOptions::default());
+    let device = Faults::new(disk, 0, FaultRates::default(), &[], &mut places);
     let mut bytes = vec![0xa5; plan.bytes() as usize + 4096];
     let before = bytes.as_ptr().align_offset(4096);
     let devices = Devices {
@@ -65,7 +75,8 @@ fn with_engine(test: impl FnOnce(&Engine<'_>)) {
         ..Devices::NONE
     };
     let aligned = &mut bytes[before..][..plan.bytes() as usize];
-    test(&Engine::with_devices(&config, aligned, Clock::Ticks, devices).unwrap());
+    let engine = Engine::with_devices(&config, aligned, Clock::Ticks, devices).unwrap();
+    test(&engine, &device);
 }
 
 fn put(engine: &Engine<'_>, number: u64) -> BlockRef {
@@ -133,6 +144,42 @@ fn a_block_that_was_claimed_and_comes_back_keeps_its_place() {
         |engine, block| assert!(engine.entries[block.index as usize].claim(block.generation, Phase::Resident)),
         |engine, block| engine.entries[block.index as usize].publish(block.generation, BLOCK_BYTES as u32, 1),
     );
+}
+
+/// A segment whose records can't be read is given up only when none of its blocks is in somebody's hands: a remover may
+/// rely on the place of his for its tombstone, and what comes back must not keep it.
+#[test]
+fn a_block_in_hands_keeps_its_place_in_a_segment_that_is_lost() {
+    with_device(|engine, device| {
+        let block = put(engine, 0);
+        engine.flush(1_000_000_000).unwrap();
+        let entry = &engine.entries[block.index as usize];
+        assert!(entry.claim(block.generation, Phase::Resident));
+        // The table of the first segment that is given up, and then its headers, each as often as they are asked for.
+        device.inject(Some(FaultAt {
+            kind: Some(IoKind::Read),
+            number: device.counts().reads,
+            count: 8,
+            fault: Fault::Error(5),
+        }));
+        churn(engine, 1000);
+        assert_eq!(device.counts().errors, 8);
+        assert!(
+            is_located(engine, block),
+            "its place was forgotten in a remover's hands"
+        );
+
+        entry.publish(block.generation, BLOCK_BYTES as u32, 1);
+        churn(engine, 2000);
+        let mut found = [0; BLOCK_BYTES];
+        match engine.get(&key(0), &mut found, Temperature::Auto) {
+            Ok(_) => assert_eq!(found[..], contents(0)),
+            Err(status) => assert_eq!(status, Status::Miss),
+        }
+        let tier = engine.file_tier(Tier::Nvme).unwrap();
+        assert!(!tier.offline && tier.bytes_written > 6 * SEGMENT_BYTES, "{tier:?}");
+        assert_eq!(engine.stats().counter(Counter::ChecksumFailures), 0);
+    });
 }
 
 /// Two lives of one key in two entries, and word that was left for a still earlier life of the second one: the
