@@ -72,4 +72,32 @@ static inline kvc_engine_t *open_with(const kvc_config_t *config) {
     return engine;
 }
 
+/* One part of a program of checks. */
+typedef struct part_t {
+    const char *name;
+    void (*run)(void);
+} part_t;
+
+/* Runs the parts whose names have the program's argument in them, all if there is none; says how many. */
+static inline size_t parts_run(const part_t *parts, size_t parts_count, int arguments_count, char **arguments) {
+    const char *chosen = arguments_count > 1 ? arguments[1] : "";
+    size_t count = 0;
+    for (size_t i = 0; i < parts_count; i++) {
+        if (strstr(parts[i].name, chosen) == NULL)
+            continue;
+        if (getenv("KVC_SUITE_NAMES") != NULL)
+            fprintf(stderr, "%s\n", parts[i].name);
+        parts[i].run();
+        count++;
+    }
+    return count;
+}
+
+/* A new folder for the files of one program, in TMPDIR or /tmp. The six X are what mkdtemp asks for. */
+static inline void folder_make(char *folder, size_t folder_bytes, const char *program) {
+    const char *where = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
+    snprintf(folder, folder_bytes, "%.160s/kvcache-%s-XXXXXX", where, program);
+    CHECK(mkdtemp(folder) != NULL);
+}
+
 #endif

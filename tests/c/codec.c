@@ -613,10 +613,7 @@ static void many_at_once(void) {
 /* */
 
 int main(int arguments_count, char **arguments_given) {
-    const struct {
-        const char *name;
-        void (*run)(void);
-    } parts[] = {
+    const part_t parts[] = {
         {"names", names},
         {"there_and_back", there_and_back},
         {"exceptions", exceptions},
@@ -629,19 +626,8 @@ int main(int arguments_count, char **arguments_given) {
         {"two_threads", two_threads},
         {"many_at_once", many_at_once},
     };
-    const char *chosen = arguments_count > 1 ? arguments_given[1] : "";
-    const char *where = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
-    snprintf(folder, sizeof folder, "%.160s/kvcache-codec-XXXXXX", where);
-    CHECK(mkdtemp(folder) != NULL);
-    size_t parts_count = 0;
-    for (size_t i = 0; i < COUNT(parts); i++) {
-        if (strstr(parts[i].name, chosen) == NULL)
-            continue;
-        if (getenv("KVC_SUITE_NAMES") != NULL)
-            fprintf(stderr, "%s\n", parts[i].name);
-        parts[i].run();
-        parts_count++;
-    }
+    folder_make(folder, sizeof folder, "codec");
+    size_t parts_count = parts_run(parts, COUNT(parts), arguments_count, arguments_given);
     free(tables);
     CHECK(rmdir(folder) == 0);
     printf("codec: %zu parts, %lu checks\n", parts_count, checks_count);

@@ -713,10 +713,7 @@ static void truncated(void) {
 /* */
 
 int main(int arguments_count, char **arguments) {
-    const struct {
-        const char *name;
-        void (*run)(void);
-    } parts[] = {
+    const part_t parts[] = {
         {"plans", plans},
         {"refusals", refusals},
         {"foreign", foreign},
@@ -738,19 +735,8 @@ int main(int arguments_count, char **arguments) {
         {"damaged", damaged},
         {"truncated", truncated},
     };
-    const char *chosen = arguments_count > 1 ? arguments[1] : "";
-    const char *where = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
-    snprintf(folder, sizeof folder, "%.160s/kvcache-files-XXXXXX", where);
-    CHECK(mkdtemp(folder) != NULL);
-    size_t parts_count = 0;
-    for (size_t i = 0; i < COUNT(parts); i++) {
-        if (strstr(parts[i].name, chosen) == NULL)
-            continue;
-        if (getenv("KVC_SUITE_NAMES") != NULL)
-            fprintf(stderr, "%s\n", parts[i].name);
-        parts[i].run();
-        parts_count++;
-    }
+    folder_make(folder, sizeof folder, "files");
+    size_t parts_count = parts_run(parts, COUNT(parts), arguments_count, arguments);
     fresh();
     CHECK(rmdir(folder) == 0);
     printf("files: %zu parts, %lu checks\n", parts_count, checks_count);

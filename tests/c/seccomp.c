@@ -180,9 +180,7 @@ int main(void) {
             must_die(forbidden[i], files);
         must_live(files);
     }
-    const char *where = getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp";
-    snprintf(folder, sizeof folder, "%.160s/kvcache-seccomp-XXXXXX", where);
-    CHECK(mkdtemp(folder) != NULL);
+    folder_make(folder, sizeof folder, "seccomp");
     snprintf(nvme_path, sizeof nvme_path, "%s/nvme", folder);
     snprintf(disk_path, sizeof disk_path, "%s/disk", folder);
     for (int mode = 0; mode < 4; mode++) {

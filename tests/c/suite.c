@@ -1784,10 +1784,7 @@ static void layout(void) {
 /* */
 
 int main(int arguments_count, char **arguments) {
-    const struct {
-        const char *name;
-        void (*run)(void);
-    } parts[] = {
+    const part_t parts[] = {
         {"versions", versions},
         {"growable_structs", growable_structs},
         {"first_version", first_version},
@@ -1816,16 +1813,7 @@ int main(int arguments_count, char **arguments) {
         {"watching", watching},
         {"layout", layout},
     };
-    const char *chosen = arguments_count > 1 ? arguments[1] : "";
-    size_t parts_count = 0;
-    for (size_t i = 0; i < COUNT(parts); i++) {
-        if (strstr(parts[i].name, chosen) == NULL)
-            continue;
-        if (getenv("KVC_SUITE_NAMES") != NULL)
-            fprintf(stderr, "%s\n", parts[i].name);
-        parts[i].run();
-        parts_count++;
-    }
+    size_t parts_count = parts_run(parts, COUNT(parts), arguments_count, arguments);
     printf("suite: %zu parts, %lu checks\n", parts_count, checks_count);
     return parts_count == 0;
 }

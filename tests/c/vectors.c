@@ -1,6 +1,7 @@
 /* The key functions give what an independent implementation gave: tests/vectors/keys.txt, line by line.
  *
  * vectors FILE */
+#define _GNU_SOURCE
 #include <inttypes.h>
 
 #include "check.h"
