@@ -157,6 +157,28 @@ pub struct ConfigError {
     pub os_error: i32,
 }
 
+impl ConfigError {
+    /// A refusal with no error of the operating system behind it.
+    pub(crate) const fn new(
+        status: Status,
+        field: &'static str,
+        value: u64,
+        value_min: u64,
+        value_max: u64,
+        reason: &'static str,
+    ) -> Self {
+        Self {
+            status,
+            field,
+            value,
+            value_min,
+            value_max,
+            reason,
+            os_error: 0,
+        }
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}: {}", self.status, self.field)?;

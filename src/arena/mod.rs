@@ -62,14 +62,8 @@ impl<'m> Arena<'m> {
     /// I1: `base` must be valid for reads and writes of `bytes` bytes for `'m`, initialised, and used by nobody else.
     /// With [`Fill::Zero`] the bytes must be zero.
     pub(crate) unsafe fn new(base: *mut u8, bytes: u64, plan: &Plan, fill: Fill) -> Result<Self, ConfigError> {
-        let refusal = |value, value_min, reason| ConfigError {
-            status: Status::Config,
-            field: "memory_bytes",
-            value,
-            value_min,
-            value_max: u64::MAX,
-            reason,
-            os_error: 0,
+        let refusal = |value, value_min, reason| {
+            ConfigError::new(Status::Config, "memory_bytes", value, value_min, u64::MAX, reason)
         };
         if bytes < plan.bytes() {
             return Err(refusal(

@@ -81,15 +81,7 @@ const fn refusal(
     (value_min, value_max): (u64, u64),
     reason: &'static str,
 ) -> ConfigError {
-    ConfigError {
-        status: Status::Conflict,
-        field,
-        value,
-        value_min,
-        value_max,
-        reason,
-        os_error: 0,
-    }
+    ConfigError::new(Status::Conflict, field, value, value_min, value_max, reason)
 }
 
 #[cfg(test)]

@@ -281,15 +281,14 @@ impl kvc_error_t {
 
 /// The refusal of a number that names one of a few choices.
 pub(super) fn choice<T>(field: &'static str, value: u64, value_max: u64, known: Option<T>) -> Result<T, ConfigError> {
-    known.ok_or(ConfigError {
-        status: Status::Config,
+    known.ok_or(ConfigError::new(
+        Status::Config,
         field,
         value,
-        value_min: 0,
+        0,
         value_max,
-        reason: "there is no such choice",
-        os_error: 0,
-    })
+        "there is no such choice",
+    ))
 }
 
 pub(super) fn boolean(value: u64) -> Option<bool> {
@@ -392,15 +391,14 @@ impl kvc_config_t {
             ..default
         };
         if self.geometries_count > limits::GEOMETRIES_COUNT_MAX as u64 {
-            return Err(Ok(ConfigError {
-                status: Status::Config,
-                field: "geometries_count",
-                value: self.geometries_count,
-                value_min: 0,
-                value_max: limits::GEOMETRIES_COUNT_MAX as u64,
-                reason: "a block names its geometry with a small number",
-                os_error: 0,
-            }));
+            return Err(Ok(ConfigError::new(
+                Status::Config,
+                "geometries_count",
+                self.geometries_count,
+                0,
+                limits::GEOMETRIES_COUNT_MAX as u64,
+                "a block names its geometry with a small number",
+            )));
         }
         let mut stride = 0;
         for (place, slot) in config.geometries.iter_mut().enumerate() {
@@ -493,15 +491,14 @@ impl kvc_config_t {
         if self.memory.is_null() == (self.memory_bytes == 0) {
             return Ok(!self.memory.is_null());
         }
-        Err(ConfigError {
-            status: Status::Conflict,
-            field: "memory_bytes",
-            value: self.memory_bytes,
-            value_min: 0,
-            value_max: if self.memory.is_null() { 0 } else { u64::MAX },
-            reason: "memory and memory_bytes are given both or neither",
-            os_error: 0,
-        })
+        Err(ConfigError::new(
+            Status::Conflict,
+            "memory_bytes",
+            self.memory_bytes,
+            0,
+            if self.memory.is_null() { 0 } else { u64::MAX },
+            "memory and memory_bytes are given both or neither",
+        ))
     }
 }
 

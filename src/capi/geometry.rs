@@ -55,15 +55,14 @@ growable!(kvc_geometry_t = 56);
 impl kvc_geometry_t {
     /// Checks the dimensions.
     pub(super) fn checked(&self) -> Result<Geometry, ConfigError> {
-        let dtype = Dtype::from_code(self.dtype).ok_or(ConfigError {
-            status: Status::Config,
-            field: "dtype",
-            value: self.dtype,
-            value_min: KVC_DTYPE_F32,
-            value_max: KVC_DTYPE_U8,
-            reason: "there is no such element type",
-            os_error: 0,
-        })?;
+        let dtype = Dtype::from_code(self.dtype).ok_or(ConfigError::new(
+            Status::Config,
+            "dtype",
+            self.dtype,
+            KVC_DTYPE_F32,
+            KVC_DTYPE_U8,
+            "there is no such element type",
+        ))?;
         Geometry::new(&Shape {
             layers_count: self.layers_count,
             planes_count: if self.planes_count == 0 { 2 } else { self.planes_count },

@@ -174,15 +174,14 @@ impl<'t> BlockCodec<'t> {
             if let Some(tables) = tables.as_ref().filter(|_| kind.needs_tables()) {
                 let layers = tables.info().layers as u64;
                 if layers < layers_count || (tables.info().planes as u64) < geometry.shape().planes_count {
-                    return Err(ConfigError {
-                        status: Status::Conflict,
-                        field: "layers_count",
-                        value: layers_count,
-                        value_min: 1,
-                        value_max: layers,
-                        reason: "the tables were trained for fewer layers; train them on this model",
-                        os_error: 0,
-                    });
+                    return Err(ConfigError::new(
+                        Status::Conflict,
+                        "layers_count",
+                        layers_count,
+                        1,
+                        layers,
+                        "the tables were trained for fewer layers; train them on this model",
+                    ));
                 }
             }
         }

@@ -230,15 +230,14 @@ pub(super) fn check(kind: CodecKind, shape: &PlaneShape, tables: Option<&Tables<
         return Ok(());
     }
     tables
-        .ok_or(ConfigError {
-            status: Status::Config,
-            field: "codec_tables",
-            value: 0,
-            value_min: 1,
-            value_max: 1,
-            reason: "this codec needs tables that were trained on samples of the model",
-            os_error: 0,
-        })?
+        .ok_or(ConfigError::new(
+            Status::Config,
+            "codec_tables",
+            0,
+            1,
+            1,
+            "this codec needs tables that were trained on samples of the model",
+        ))?
         .fits(kind, shape)
 }
 
@@ -247,14 +246,8 @@ pub(super) fn check(kind: CodecKind, shape: &PlaneShape, tables: Option<&Tables<
 /// # Errors
 /// As [`PlaneCodec::new`], but for tables.
 pub(super) fn check_shape(kind: CodecKind, shape: &PlaneShape) -> Result<(), ConfigError> {
-    let refusal = |field, value, value_min, value_max, reason| ConfigError {
-        status: Status::Config,
-        field,
-        value,
-        value_min,
-        value_max,
-        reason,
-        os_error: 0,
+    let refusal = |field, value, value_min, value_max, reason| {
+        ConfigError::new(Status::Config, field, value, value_min, value_max, reason)
     };
     if kind == CodecKind::Raw {
         return Ok(());
@@ -279,13 +272,13 @@ pub(super) fn check_shape(kind: CodecKind, shape: &PlaneShape) -> Result<(), Con
     let dim = shape.dim as u64;
     let (dim_min, dim_max, step, reason) = match kind {
         CodecKind::Raw | CodecKind::Lz | CodecKind::F8 => (1, 1 << 16, 1, ""),
-        CodecKind::I8 | CodecKind::N4 | CodecKind::T4 | CodecKind::T3 | CodecKind::T2 => (
-            32,
-            256,
-            16,
-            "this codec takes heads of 32 to 256 elements, in steps of 16; raw, lz and f8 take all",
-        ),
-        CodecKind::Vq | CodecKind::Xc => (
+        CodecKind::I8
+        | CodecKind::N4
+        | CodecKind::T4
+        | CodecKind::T3
+        | CodecKind::T2
+        | CodecKind::Vq
+        | CodecKind::Xc => (
             32,
             256,
             16,

@@ -254,14 +254,15 @@ impl<'t> Tables<'t> {
     /// # Errors
     /// [`Status::Conflict`] with the field, its value and what the tables are for.
     pub(crate) fn fits(&self, kind: CodecKind, shape: &PlaneShape) -> Result<(), ConfigError> {
-        let refusal = |field, value: usize, right: usize, reason| ConfigError {
-            status: Status::Conflict,
-            field,
-            value: value as u64,
-            value_min: right as u64,
-            value_max: right as u64,
-            reason,
-            os_error: 0,
+        let refusal = |field, value: usize, right: usize, reason| {
+            ConfigError::new(
+                Status::Conflict,
+                field,
+                value as u64,
+                right as u64,
+                right as u64,
+                reason,
+            )
         };
         let info = &self.info;
         if shape.heads != info.heads {

@@ -66,14 +66,8 @@ pub fn bytes_max(layers: usize, heads: usize, dim: usize, kinds: &[CodecKind]) -
 /// [`Status::Config`] with the field that is out of range (`dtype`, `head_dim`, `tokens`, `layers_count`);
 /// [`Status::Conflict`] if the planes are not equally long.
 pub fn train(samples: &Samples<'_>, kinds: &[CodecKind]) -> Result<Vec<u8>, ConfigError> {
-    let refusal = |status, field, value: usize, value_min: usize, value_max: usize, reason| ConfigError {
-        status,
-        field,
-        value: value as u64,
-        value_min: value_min as u64,
-        value_max: value_max as u64,
-        reason,
-        os_error: 0,
+    let refusal = |status, field, value: usize, value_min: usize, value_max: usize, reason| {
+        ConfigError::new(status, field, value as u64, value_min as u64, value_max as u64, reason)
     };
     if !matches!(samples.dtype, Dtype::F16 | Dtype::Bf16) {
         let reason = "samples have elements of 16 bits: f16 (2) or bf16 (3)";

@@ -308,15 +308,14 @@ impl Config {
 }
 
 const fn error(field: &'static str, value: u64, value_min: u64, value_max: u64) -> ConfigError {
-    ConfigError {
-        status: Status::Config,
+    ConfigError::new(
+        Status::Config,
         field,
         value,
         value_min,
         value_max,
-        reason: "the value is outside the permitted range",
-        os_error: 0,
-    }
+        "the value is outside the permitted range",
+    )
 }
 
 fn range(field: &'static str, value: u64, value_min: u64, value_max: u64) -> Result<(), ConfigError> {

@@ -215,15 +215,14 @@ pub(crate) fn check(
     if (value_min..=value_max).contains(&value) {
         return Ok(());
     }
-    Err(ConfigError {
-        status: Status::Config,
+    Err(ConfigError::new(
+        Status::Config,
         field,
         value,
         value_min,
         value_max,
         reason,
-        os_error: 0,
-    })
+    ))
 }
 
 #[cfg(test)]

@@ -62,14 +62,15 @@ impl AlignedTables {
         bytes[start..start + tables.len()].copy_from_slice(tables);
         bytes.truncate(start + tables.len());
         let copy = Self { bytes, start };
-        Tables::open(&copy.bytes[copy.start..]).map_err(|status| ConfigError {
-            status,
-            field: "codec_tables",
-            value: tables.len() as u64,
-            value_min: 0,
-            value_max: 0,
-            reason: "the codecs' tables do not verify or are of another version; train them anew",
-            os_error: 0,
+        Tables::open(&copy.bytes[copy.start..]).map_err(|status| {
+            ConfigError::new(
+                status,
+                "codec_tables",
+                tables.len() as u64,
+                0,
+                0,
+                "the codecs' tables do not verify or are of another version; train them anew",
+            )
         })?;
         Ok(copy)
     }
@@ -126,15 +127,14 @@ impl Files {
         };
         #[cfg(not(feature = "mmap"))]
         if disk.is_some() {
-            return Err(ConfigError {
-                status: Status::Unsupported,
-                field: FieldNames::of(Tier::Disk).path,
-                value: 1,
-                value_min: 0,
-                value_max: 0,
-                reason: "this library was built without the disk tier (feature `mmap`)",
-                os_error: 0,
-            });
+            return Err(ConfigError::new(
+                Status::Unsupported,
+                FieldNames::of(Tier::Disk).path,
+                1,
+                0,
+                0,
+                "this library was built without the disk tier (feature `mmap`)",
+            ));
         }
         files.preallocate(true)?;
         Ok(files)
@@ -189,14 +189,8 @@ impl Files {
 /// The path of a tier that is to be; a path goes with bytes, and bytes with a path.
 fn asked(bytes: u64, path: Option<&Path>, tier: Tier) -> Result<Option<&Path>, ConfigError> {
     let names = FieldNames::of(tier);
-    let refusal = |field, value, (value_min, value_max), reason| ConfigError {
-        status: Status::Conflict,
-        field,
-        value,
-        value_min,
-        value_max,
-        reason,
-        os_error: 0,
+    let refusal = |field, value, (value_min, value_max), reason| {
+        ConfigError::new(Status::Conflict, field, value, value_min, value_max, reason)
     };
     match (bytes, path) {
         (0, Some(_)) => Err(refusal(

@@ -149,15 +149,14 @@ impl Paged {
         )?;
         check("tokens_per_page", tokens, 1, 1 << 16, "a page has at least one token")?;
         if !tokens.is_multiple_of(blocks.tokens_per_block) && !blocks.tokens_per_block.is_multiple_of(tokens) {
-            return Err(ConfigError {
-                status: Status::Conflict,
-                field: "tokens_per_page",
-                value: tokens,
-                value_min: 1,
-                value_max: 1 << 16,
-                reason: "tokens per page must divide the tokens per block or be a multiple of them",
-                os_error: 0,
-            });
+            return Err(ConfigError::new(
+                Status::Conflict,
+                "tokens_per_page",
+                tokens,
+                1,
+                1 << 16,
+                "tokens per page must divide the tokens per block or be a multiple of them",
+            ));
         }
 
         // From the inside out; 0 means: without a gap. Saturation ends in a refusal below.

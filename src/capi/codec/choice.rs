@@ -111,15 +111,14 @@ impl kvc_codec_layer_t {
             u16::try_from(value)
                 .ok()
                 .filter(|layer| *layer < 1 << 10)
-                .ok_or(ConfigError {
-                    status: Status::Config,
+                .ok_or(ConfigError::new(
+                    Status::Config,
                     field,
-                    value: value.into(),
-                    value_min: 0,
-                    value_max: (1 << 10) - 1,
-                    reason: "there are at most 1024 layers",
-                    os_error: 0,
-                })
+                    value.into(),
+                    0,
+                    (1 << 10) - 1,
+                    "there are at most 1024 layers",
+                ))
         };
         Ok(LayerCodec {
             layer_first: layer("layer_first", self.layer_first)?,
@@ -147,15 +146,14 @@ impl kvc_codec_config_t {
             error_max_permille: self.error_max_permille,
         };
         if self.layers_count > KVC_CODEC_LAYERS_COUNT_MAX.into() {
-            return Err(ConfigError {
-                status: Status::Config,
-                field: "layers_count",
-                value: self.layers_count,
-                value_min: 0,
-                value_max: KVC_CODEC_LAYERS_COUNT_MAX.into(),
-                reason: "a codec has at most 8 exceptions for layers",
-                os_error: 0,
-            });
+            return Err(ConfigError::new(
+                Status::Config,
+                "layers_count",
+                self.layers_count,
+                0,
+                KVC_CODEC_LAYERS_COUNT_MAX.into(),
+                "a codec has at most 8 exceptions for layers",
+            ));
         }
         let given = self.layers.iter().take(self.layers_count as usize);
         for (slot, layer) in chosen.layers.iter_mut().zip(given) {

@@ -130,32 +130,17 @@ const TRAINED: [CodecKind; 2] = [CodecKind::Vq, CodecKind::Xc];
 
 /// What is said about tables that were refused.
 pub(super) fn refusal(field: &'static str, status: Status) -> ConfigError {
-    ConfigError {
-        status,
-        field,
-        value: 0,
-        value_min: 0,
-        value_max: 0,
-        reason: match status {
-            Status::Argument => "tables begin at a multiple of 64 bytes",
-            Status::Unsupported => "the tables are of another version; train them with this one",
-            _ => "the tables are damaged, or they are no tables",
-        },
-        os_error: 0,
-    }
+    let reason = match status {
+        Status::Argument => "tables begin at a multiple of 64 bytes",
+        Status::Unsupported => "the tables are of another version; train them with this one",
+        _ => "the tables are damaged, or they are no tables",
+    };
+    ConfigError::new(status, field, 0, 0, 0, reason)
 }
 
 /// What is said about a field of samples.
 fn unfit(field: &'static str, value: u64, value_min: u64, value_max: u64, reason: &'static str) -> ConfigError {
-    ConfigError {
-        status: Status::Config,
-        field,
-        value,
-        value_min,
-        value_max,
-        reason,
-        os_error: 0,
-    }
+    ConfigError::new(Status::Config, field, value, value_min, value_max, reason)
 }
 
 fn ranged(field: &'static str, value: u64, value_min: u64, value_max: u64) -> Result<usize, ConfigError> {

@@ -182,15 +182,14 @@ impl<'m> Coder<'m> {
                 continue;
             }
             if config.geometries.iter().all(Option::is_none) {
-                return Err(ConfigError {
-                    status: Status::Conflict,
-                    field: "geometries",
-                    value: 0,
-                    value_min: 1,
-                    value_max: GEOMETRIES_COUNT_MAX as u64,
-                    reason: "a tier has a codec, and a codec encodes blocks of a geometry; give the blocks' geometry",
-                    os_error: 0,
-                });
+                return Err(ConfigError::new(
+                    Status::Conflict,
+                    "geometries",
+                    0,
+                    1,
+                    GEOMETRIES_COUNT_MAX as u64,
+                    "a tier has a codec, and a codec encodes blocks of a geometry; give the blocks' geometry",
+                ));
             }
             for geometry in config.geometries.iter().flatten() {
                 BlockCodec::new(geometry, &file.codec, tables, isa)?;

@@ -88,15 +88,14 @@ pub(in crate::engine) unsafe fn open<'m>(
             continue;
         }
         let Some(device) = given[place] else {
-            return Err(ConfigError {
-                status: Status::Conflict,
-                field: FieldNames::of(TIERS[place]).path,
-                value: 0,
-                value_min: 0,
-                value_max: 0,
-                reason: "the configuration has a file tier and there is no file for it; give its path",
-                os_error: 0,
-            });
+            return Err(ConfigError::new(
+                Status::Conflict,
+                FieldNames::of(TIERS[place]).path,
+                0,
+                0,
+                0,
+                "the configuration has a file tier and there is no file for it; give its path",
+            ));
         };
         let [words, log, frames, transfer] = PARTS[place];
         let frames_bytes = layout.frames_count * layout.frame_stride_bytes;
@@ -189,15 +188,7 @@ fn bytemuck_atomics(words: &mut [u32]) -> &[AtomicU32] {
 
 /// What a log says of its file, in the words of a configuration.
 pub(super) fn refusal(place: usize, refusal: OpenRefusal) -> ConfigError {
-    let error = ConfigError {
-        status: Status::FileMismatch,
-        field: FieldNames::of(TIERS[place]).path,
-        value: 0,
-        value_min: 0,
-        value_max: 0,
-        reason: "",
-        os_error: 0,
-    };
+    let error = ConfigError::new(Status::FileMismatch, FieldNames::of(TIERS[place]).path, 0, 0, 0, "");
     match refusal {
         OpenRefusal::Mismatch { field, holds, asked } => ConfigError {
             field: match field {
