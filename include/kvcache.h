@@ -121,7 +121,7 @@
  * is an answer: a full tier evicts blocks by its policy, and answers KVC_AGAIN when everything is held.
  *
  * File tiers are no exception. Their files get their full size when the engine opens, so that no write meets a full
- * file system; the plan names it (file_bytes). In memory they cost what the plan says: up to 180 bytes for each block
+ * file system; the plan names it (file_bytes). In memory they cost what the plan says: up to 220 bytes for each block
  * that a tier may know, and buffers for as many requests as its ..._depth.
  *
  * Each function says under Memory: what becomes of its pointers:
@@ -644,6 +644,22 @@ typedef struct kvc_codec_config_t {
 /* Evict by three queues (S3-FIFO), which keeps what is used often through a scan of what is used once. */
 #define KVC_POLICY_S3FIFO 2
 
+/* Evict what was used least often, where uses count half as much for each turnover of the cache since. */
+#define KVC_POLICY_LFU 3
+
+/* Evict by recency and frequency in a proportion that is learnt from what was given up too early (ARC, with clocks).
+ */
+#define KVC_POLICY_ARC 4
+
+/* Evict by one queue and a hand that passes over what was used since it last passed (SIEVE). */
+#define KVC_POLICY_SIEVE 5
+
+/* Evict what was used least, weighed by the cost of computing it again (Greedy-Dual-Size-Frequency). */
+#define KVC_POLICY_GDSF 6
+
+/* Evict what is worth least to the program: see kvc_importance_begin. */
+#define KVC_POLICY_IMPORTANCE 7
+
 /* Ordinary pages. The default. */
 #define KVC_HUGE_PAGES_OFF 0
 
@@ -779,7 +795,7 @@ typedef struct kvc_config_t {
      * room for two of the largest blocks.
      */
     uint64_t nvme_segment_bytes;
-    /* Most blocks known in the NVMe tier; each costs up to 180 bytes of memory. Default: as many of block_bytes as
+    /* Most blocks known in the NVMe tier; each costs up to 220 bytes of memory. Default: as many of block_bytes as
      * the file has room for.
      */
     uint64_t nvme_blocks_count;
@@ -812,7 +828,7 @@ typedef struct kvc_config_t {
      * room for two of the largest blocks.
      */
     uint64_t disk_segment_bytes;
-    /* Most blocks known in the disk tier; each costs up to 180 bytes of memory. Default: as many of block_bytes as
+    /* Most blocks known in the disk tier; each costs up to 220 bytes of memory. Default: as many of block_bytes as
      * the file has room for.
      */
     uint64_t disk_blocks_count;
@@ -863,6 +879,10 @@ typedef struct kvc_config_t {
     const void *codec_tables;
     /* Bytes at codec_tables. 0 exactly when that is NULL. */
     uint64_t codec_tables_bytes;
+    /* Most keys in an importance table (kvc_importance_begin), of which there are two; 24 bytes a key. Default 0: no
+     * table.
+     */
+    uint64_t importance_count;
 } kvc_config_t;
 
 /* Why a configuration was refused. Initialise with KVC_ERROR_INIT.
@@ -1397,6 +1417,10 @@ typedef struct kvc_put_info_t {
     uint64_t expiry_ms;
     /* Which of the configuration's geometries the block has, from 1; 0 for plain bytes. */
     uint64_t geometry_id;
+    /* How much keeping the block is worth, 0 for nothing in particular, at most 2^32 - 1; what KVC_POLICY_IMPORTANCE
+     * goes by where its table does not have the key.
+     */
+    uint64_t importance;
 } kvc_put_info_t;
 
 /* Lends room for a block of bytes bytes to its producer. Fill it, then kvc_commit; or give it up with kvc_abort.
@@ -1567,6 +1591,62 @@ kvc_status_t kvc_namespace_clear(const kvc_engine_t *engine, uint64_t namespace_
 kvc_status_t kvc_namespace_quality_set(const kvc_engine_t *engine,
                                        uint64_t namespace_id,
                                        uint64_t error_max_permille);
+
+/* ===================================================================================================================
+ * IMPORTANCE: WHAT BLOCKS ARE WORTH TO THE PROGRAM, FOR KVC_POLICY_IMPORTANCE
+ * ===================================================================================================================
+ *
+ * A program that knows what it will need, as a training run knows the next epoch's samples, tells the engine. The
+ * importance of a block is what the table in use says of its key, else what its put said (importance of
+ * kvc_put_info_t), else 0; the lowest goes first.
+ *
+ * A new table is built beside the one in use: kvc_importance_begin, kvc_importance_set as often as is needed, and
+ * kvc_importance_swap puts it in place at once. How many keys a table holds says importance_count of the
+ * configuration.
+ */
+
+/* Begins a new importance table, empty, beside the one in use. One that was begun and not swapped in is dropped.
+ *
+ * Threads: any, at once; one of them builds at a time. Does not wait; clears the table, about a millisecond for a
+ * million keys.
+ *
+ * Memory: nothing is borrowed.
+ *
+ * Statuses: KVC_OK; KVC_AGAIN while another thread is in one of the three calls; KVC_E_UNSUPPORTED where
+ * importance_count is 0; KVC_E_SHUTDOWN.
+ */
+kvc_status_t kvc_importance_begin(const kvc_engine_t *engine);
+
+/* Sets the importance of keys in the table that was begun, whether such blocks are there or not.
+ *
+ * The last importance of a key counts. Nothing is evicted by it before kvc_importance_swap.
+ *
+ * Threads: any, at once; one of them builds at a time. Does not wait.
+ *
+ * Memory: both arrays have keys_count elements and are borrowed.
+ *
+ * Statuses: KVC_OK; KVC_AGAIN while another thread is in one of the three calls; KVC_E_STALE when no table was begun;
+ * KVC_E_TOO_LARGE for more different keys than importance_count, of which those before are set; KVC_E_UNSUPPORTED
+ * where that is 0; KVC_E_SHUTDOWN.
+ */
+kvc_status_t kvc_importance_set(const kvc_engine_t *engine,
+                                const kvc_key_t *keys,
+                                const uint32_t *importances,
+                                uint64_t keys_count);
+
+/* Puts the table that was begun in the place of the one in use, all at once.
+ *
+ * The policy learns of it in one go, about a microsecond for each block in memory, in this thread; where another one
+ * is just choosing a victim, that one or the next does it before it chooses again.
+ *
+ * Threads: any, at once. Does not wait.
+ *
+ * Memory: nothing is borrowed.
+ *
+ * Statuses: KVC_OK; KVC_AGAIN while another thread is in one of the three calls; KVC_E_STALE when no table was begun;
+ * KVC_E_UNSUPPORTED where importance_count is 0; KVC_E_SHUTDOWN.
+ */
+kvc_status_t kvc_importance_swap(const kvc_engine_t *engine);
 
 /* ===================================================================================================================
  * FILE TIERS: AHEAD OF USE, DURABLE, IN WHAT STATE
@@ -2914,10 +2994,10 @@ KVC_ASSERT_(sizeof(kvc_done_t) == 32, "kvc_done_t has 32 bytes");
 KVC_ASSERT_(sizeof(kvc_event_t) == 64, "kvc_event_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_component_t) == 80, "kvc_component_t has 80 bytes");
 KVC_ASSERT_(sizeof(kvc_geometry_t) == 56, "kvc_geometry_t has 56 bytes");
-KVC_ASSERT_(sizeof(kvc_config_t) == 408, "kvc_config_t has 408 bytes");
+KVC_ASSERT_(sizeof(kvc_config_t) == 416, "kvc_config_t has 416 bytes");
 KVC_ASSERT_(sizeof(kvc_plan_t) == 2760, "kvc_plan_t has 2760 bytes");
 KVC_ASSERT_(sizeof(kvc_error_t) == 336, "kvc_error_t has 336 bytes");
-KVC_ASSERT_(sizeof(kvc_put_info_t) == 88, "kvc_put_info_t has 88 bytes");
+KVC_ASSERT_(sizeof(kvc_put_info_t) == 96, "kvc_put_info_t has 96 bytes");
 KVC_ASSERT_(sizeof(kvc_stats_t) == 536, "kvc_stats_t has 536 bytes");
 KVC_ASSERT_(sizeof(kvc_capacity_t) == 64, "kvc_capacity_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_histogram_t) == 64, "kvc_histogram_t has 64 bytes");

@@ -71,7 +71,7 @@ pub mod key;
 pub mod layout;
 pub mod limits;
 pub mod metrics;
-pub(crate) mod policy;
+pub mod policy;
 pub(crate) mod sync;
 pub mod tier;
 pub mod units;

@@ -158,7 +158,7 @@ fn layouts_in_rust() -> BTreeMap<String, (usize, usize)> {
             disk_segment_bytes, disk_blocks_count, disk_depth, disk_admission, disk_endurance_bytes_per_day,
             disk_promotion_hits, disk_stall_ms, write_policy, damage, io_engine, file_overwrite,
             slots_free_low_permille, slots_free_high_permille, write_wait_ms, nvme_codec, disk_codec, codec_tables,
-            codec_tables_bytes,
+            codec_tables_bytes, importance_count,
         }
         kvc_component_t { name, tier, metadata, offset, count, bytes_each, bytes }
         kvc_plan_t {
@@ -171,7 +171,7 @@ fn layouts_in_rust() -> BTreeMap<String, (usize, usize)> {
         kvc_reservation_t { data, bytes, block, reserved }
         kvc_put_info_t {
             struct_size, parent, chain_index, tokens_count, recompute_cost_us, conversation_id,
-            namespace_id, priority, flags, expiry_ms, geometry_id,
+            namespace_id, priority, flags, expiry_ms, geometry_id, importance,
         }
         kvc_op_t { opcode, flags, user_data, keys, keys_count, data, bytes, info, block }
         kvc_done_t { user_data, ticket, status, opcode, result }

@@ -1,13 +1,15 @@
-//! The program `kvcache` from outside: replay, check, inspect, demo and codecs, their figures, their errors and exit
-//! codes.
+//! The program `kvcache` from outside: replay with and without payload, check, inspect, demo and codecs, their figures,
+//! their errors and exit codes.
 #![cfg(feature = "cli")]
 
 mod cli {
     pub mod calibration;
     pub mod codec;
     pub mod files;
+    pub mod hit_ratios;
     pub mod program;
     pub mod samples;
+    pub mod simulate;
 }
 
 use std::fs;

@@ -40,7 +40,7 @@ proptest! {
     #[test]
     fn long_runs_stay_within_the_rules(setup in any::<u64>(), seed in any::<u64>()) {
         let numbers: Vec<u64> = (0..5_000).map(|step| common::contents::mix(seed ^ step)).collect();
-        for policy in [PolicyKind::Lru, PolicyKind::S3Fifo] {
+        for &policy in PolicyKind::ALL {
             run(&Setup { policy, ..Setup::decode(setup) }, &numbers);
         }
     }

@@ -29,7 +29,7 @@ fn config(input: &mut Input<'_>) -> Config {
     let mut config = Config {
         block_bytes: 1 + u64::from(input.byte()),
         cpu_bytes: 64 * (1 + u64::from(input.byte())),
-        policy: [PolicyKind::Lru, PolicyKind::S3Fifo][usize::from(input.byte() % 2)],
+        policy: PolicyKind::ALL[usize::from(input.byte()) % PolicyKind::ALL.len()],
         pins_count: 16,
         stripes_count: 2,
         lanes_count: 2,
@@ -40,7 +40,7 @@ fn config(input: &mut Input<'_>) -> Config {
     for _ in 0..input.byte() % 4 {
         let field = input.byte();
         let number = input.number();
-        match field % 20 {
+        match field % 21 {
             0 => config.block_bytes = number,
             1 => config.cpu_bytes = number,
             2 => config.pins_count = number,
@@ -58,8 +58,9 @@ fn config(input: &mut Input<'_>) -> Config {
             14 => config.prefault = Prefault::from_code(number).unwrap_or_default(),
             15 => config.write_wait_ms = number,
             16 => (config.slots_free_low_permille, config.slots_free_high_permille) = (number, input.number()),
+            20 => config.importance_count = number,
             17 | 18 => {
-                let file = if field % 20 == 17 {
+                let file = if field % 21 == 17 {
                     &mut config.nvme
                 } else {
                     &mut config.disk

@@ -148,7 +148,8 @@ pub(crate) struct Entry {
     bytes: AtomicU32,
     /// How many bytes from the first are there, while the block is raising and ever after.
     ready: AtomicU32,
-    _reserved: AtomicU32,
+    /// Place of the parent + 1; 0 is none. Another block may be there by now.
+    parent: AtomicU32,
 }
 
 #[cfg(not(loom))]
@@ -165,7 +166,7 @@ impl Entry {
             slot: AtomicU32::new(0),
             bytes: AtomicU32::new(0),
             ready: AtomicU32::new(0),
-            _reserved: AtomicU32::new(0),
+            parent: AtomicU32::new(0),
         }
     }
 
@@ -230,6 +231,19 @@ impl Entry {
     pub(crate) fn slot(&self) -> u32 {
         // Relaxed: as `bytes`.
         self.slot.load(Ordering::Relaxed)
+    }
+
+    /// Place that the block's parent had when this block was reserved.
+    pub(crate) fn parent(&self) -> Option<u32> {
+        // Relaxed: as `bytes`.
+        self.parent.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// Notes where the parent is. Only for who reserves the block.
+    pub(crate) fn set_parent(&self, parent: Option<u32>) {
+        // Relaxed: as `bytes`.
+        self.parent
+            .store(parent.map_or(0, |place| place + 1), Ordering::Relaxed);
     }
 
     /// How many bytes from the first are there.

@@ -27,6 +27,26 @@ pub struct PutInfo {
     pub expiry_ms: u64,
     /// Which of the configuration's geometries the block has, from 1; 0 is plain bytes.
     pub geometry_id: u8,
+    /// How much keeping the block is worth to the caller, 0 for nothing in particular: what the policy `importance`
+    /// goes by where its table does not have the key.
+    pub importance: u32,
+}
+
+/// Low 32 bits of a fingerprint, never 0.
+pub(crate) const fn mark(fingerprint: u64) -> u32 {
+    match fingerprint as u32 {
+        0 => 1,
+        mark => mark,
+    }
+}
+
+/// What a block's facts say about its parent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Parent {
+    /// The parent's [`mark`]; 0 for no parent.
+    pub(crate) mark: u32,
+    /// Where in the chain it is, if it is known.
+    pub(crate) depth: Option<u16>,
 }
 
 /// Priority, protection and their end, changed together.
@@ -127,7 +147,7 @@ impl Retention {
     }
 }
 
-/// The facts of one block, 24 bytes. Written while the block is reserved; afterwards only the retention changes.
+/// The facts of one block, 32 bytes. Written while the block is reserved; afterwards only the retention changes.
 ///
 /// Relaxed throughout: the state word publishes the first values, and whoever changes the retention puts the block
 /// into the policy's inbox, which orders it for the policy.
@@ -138,10 +158,12 @@ pub(crate) struct Facts {
     conversation: AtomicU32,
     /// `chain index (saturating) << 16 | tokens (saturating)`.
     depth_tokens: AtomicU32,
+    parent_mark: AtomicU32,
+    importance: AtomicU32,
 }
 
 #[cfg(not(loom))]
-static_assertions::assert_eq_size!(Facts, [u8; 24]);
+static_assertions::assert_eq_size!(Facts, [u8; 32]);
 
 impl Facts {
     /// Empty facts.
@@ -152,11 +174,13 @@ impl Facts {
             namespace: AtomicU64::new(0),
             conversation: AtomicU32::new(0),
             depth_tokens: AtomicU32::new(0),
+            parent_mark: AtomicU32::new(0),
+            importance: AtomicU32::new(0),
         }
     }
 
-    /// Notes what a put says, at `now_ns`. A block whose parent lies at `parent_depth` is one deeper at least.
-    pub(crate) fn write(&self, info: &PutInfo, parent_depth: Option<u16>, reservation_expires: bool, now_ns: u64) {
+    /// Notes what a put says, at `now_ns`. A block is one deeper than its parent at least.
+    pub(crate) fn write(&self, info: &PutInfo, parent: Parent, reservation_expires: bool, now_ns: u64) {
         let retention = Retention {
             priority: info.priority,
             protected: info.protected,
@@ -166,7 +190,7 @@ impl Facts {
             expiry: Retention::expiry_after(now_ns, info.expiry_ms),
             loss: 0,
         };
-        let depth_min = parent_depth.map_or(0, |depth| u64::from(depth) + 1);
+        let depth_min = parent.depth.map_or(0, |depth| u64::from(depth) + 1);
         let depth = info.chain_index.max(depth_min).min(u64::from(u16::MAX)) as u32;
         let conversation = (info.conversation_id ^ info.conversation_id >> 32) as u32;
         let tokens = info.tokens_count.min(u64::from(u16::MAX)) as u32;
@@ -174,6 +198,8 @@ impl Facts {
         self.namespace.store(info.namespace_id, Ordering::Relaxed);
         self.conversation.store(conversation, Ordering::Relaxed);
         self.depth_tokens.store(depth << 16 | tokens, Ordering::Relaxed);
+        self.parent_mark.store(parent.mark, Ordering::Relaxed);
+        self.importance.store(info.importance, Ordering::Relaxed);
     }
 
     pub(crate) fn retention(&self) -> Retention {
@@ -230,6 +256,16 @@ impl Facts {
         cost_us(self.retention().cost)
     }
 
+    /// The parent's [`mark`]; 0 for no parent.
+    pub(crate) fn parent_mark(&self) -> u32 {
+        self.parent_mark.load(Ordering::Relaxed)
+    }
+
+    /// What keeping the block is worth, as the put said.
+    pub(crate) fn importance(&self) -> u32 {
+        self.importance.load(Ordering::Relaxed)
+    }
+
     /// Place in the chain, saturating.
     pub(crate) fn depth(&self) -> u16 {
         (self.depth_tokens.load(Ordering::Relaxed) >> 16) as u16
@@ -266,8 +302,14 @@ mod tests {
             protected: true,
             expiry_ms: 1000,
             geometry_id: 3,
+            importance: 1 << 31,
         };
-        facts.write(&info, Some(41), false, 0);
+        let parent = Parent {
+            mark: mark(7 << 32 | 8),
+            depth: Some(41),
+        };
+        facts.write(&info, parent, false, 0);
+        assert_eq!((facts.parent_mark(), facts.importance()), (8, 1 << 31));
         assert_eq!(
             (facts.depth(), facts.tokens_count(), facts.namespace()),
             (u16::MAX, 16, 9 << 40)
@@ -287,7 +329,7 @@ mod tests {
         facts.set_loss(9);
         assert!(!facts.set_retention(6, true, 0));
         assert_eq!((facts.retention().loss, facts.retention().priority), (9, 6));
-        facts.write(&PutInfo::default(), Some(41), true, 0);
+        facts.write(&PutInfo::default(), parent, true, 0);
         assert_eq!(facts.depth(), 42);
         assert!(facts.retention().reservation_expires);
     }

@@ -3,6 +3,7 @@
 mod codec;
 mod files;
 mod log;
+mod policy;
 
 pub(crate) use codec::trellis_mean_bytes;
 pub use codec::{
@@ -14,8 +15,9 @@ pub use log::{
     FRAME_WORDS, LogLayout, PARTS_COUNT_MAX, PENDING_WORDS, READ_WORDS, RECORD_HEADER_BYTES, SEGMENT_WORDS,
     SUPERBLOCK_AREA_BYTES, TABLE_ENTRY_BYTES,
 };
+pub(crate) use policy::Needs;
 
-use crate::config::{Config, PolicyKind};
+use crate::config::Config;
 use crate::error::ConfigError;
 use crate::limits::{PAGE_BYTES, STRIPE_BYTES};
 use crate::units::Tier;
@@ -57,12 +59,14 @@ pub enum Part {
     Entries,
     /// What the caller said about each block.
     Facts,
-    /// The policy's word for each block.
+    /// The policy's words for each block.
     PolicyWords,
-    /// The policy's two half words for each block.
+    /// The policy's half words for each block.
     PolicyLinks,
     /// Fixed part of the policy: heads of its queues.
     PolicyHeads,
+    /// Two tables of what keys are worth to the caller.
+    ImportanceTable,
     /// Links of the policy's inbox.
     Inbox,
     /// Links of the free slots.
@@ -95,6 +99,11 @@ pub enum Part {
     CodecWork,
     /// The memory tier's slots.
     Slots,
+}
+
+/// Cells of one importance table: two thirds of them are taken when it is full.
+const fn importance_cells(config: &Config) -> u64 {
+    config.importance_count + config.importance_count.div_ceil(2)
 }
 
 /// How many components a plan has.
@@ -152,13 +161,10 @@ impl Plan {
         let entries_count = buckets_count * BUCKET_ENTRIES;
         let stripes = config.stripes_count;
         let pins_per_stripe = config.pins_per_stripe();
-        let policy_heads_bytes = match config.policy {
-            PolicyKind::Lru => STRIPE_BYTES,
-            PolicyKind::S3Fifo => 4096,
-        };
+        let needs = Needs::of(config.policy, entries_count);
         let codec_bytes = codec::work_bytes(config);
         let parts = [
-            ("control", 1, 2048),
+            ("control", 1, 8192),
             ("counters", stripes, COUNTER_WORDS_PER_STRIPE * 8),
             ("latency histograms", 1, HISTOGRAM_WORDS * 8),
             ("events", config.events_count + 1, EVENT_WORDS * 8),
@@ -166,10 +172,11 @@ impl Plan {
             ("pin times", stripes, pins_per_stripe * 8),
             ("index buckets", buckets_count, 64),
             ("block entries", entries_count, 64),
-            ("block facts", entries_count, 24),
-            ("policy words", entries_count, 8),
-            ("policy links", entries_count, 8),
-            ("policy heads", 1, policy_heads_bytes),
+            ("block facts", entries_count, 32),
+            ("policy words", needs.words, 8),
+            ("policy links", needs.links, 4),
+            ("policy heads", needs.heads, 4),
+            ("importance table", importance_cells(config) * 2, 8),
             ("policy inbox", entries_count, 4),
             ("free slot links", slots_count, 4),
             ("lanes", config.lanes_count, LANE_BYTES),
@@ -305,6 +312,7 @@ impl Plan {
             Part::Facts,
             Part::PolicyWords,
             Part::PolicyLinks,
+            Part::PolicyHeads,
             Part::Inbox,
             Part::SlotLinks,
             Part::LowerQueues,
@@ -322,6 +330,7 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::PolicyKind;
 
     #[test]
     fn parts_lie_side_by_side_and_add_up() {
@@ -386,8 +395,8 @@ mod tests {
     }
 
     #[test]
-    fn metadata_of_a_million_blocks_is_within_128_bytes_each() {
-        for policy in [PolicyKind::Lru, PolicyKind::S3Fifo] {
+    fn metadata_of_a_million_blocks_is_within_120_bytes_each_and_64_for_the_policy() {
+        for &policy in PolicyKind::ALL {
             let config = Config {
                 block_bytes: 64,
                 cpu_bytes: 64 << 20,
@@ -395,11 +404,12 @@ mod tests {
                 ..Config::default()
             };
             let plan = Plan::compute(&config).unwrap();
-            assert!(
-                plan.metadata_bytes_per_block() <= 128.0,
-                "{}",
-                plan.metadata_bytes_per_block()
-            );
+            let parts = [Part::PolicyWords, Part::PolicyLinks, Part::PolicyHeads];
+            let bytes: u64 = parts.map(|part| plan.part(part).bytes).iter().sum();
+            let policy_bytes = bytes as f64 / plan.blocks_count() as f64;
+            assert!(policy_bytes <= 64.0, "{policy:?}: {policy_bytes}");
+            let others_bytes = plan.metadata_bytes_per_block() - policy_bytes;
+            assert!(others_bytes <= 120.0, "{policy:?}: {others_bytes}");
         }
     }
 }

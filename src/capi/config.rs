@@ -35,6 +35,16 @@ pub const KVC_NONE: u64 = u64::MAX;
 pub const KVC_POLICY_LRU: u64 = 1;
 /// Evict by three queues (S3-FIFO), which keeps what is used often through a scan of what is used once.
 pub const KVC_POLICY_S3FIFO: u64 = 2;
+/// Evict what was used least often, where uses count half as much for each turnover of the cache since.
+pub const KVC_POLICY_LFU: u64 = 3;
+/// Evict by recency and frequency in a proportion that is learnt from what was given up too early (ARC, with clocks).
+pub const KVC_POLICY_ARC: u64 = 4;
+/// Evict by one queue and a hand that passes over what was used since it last passed (SIEVE).
+pub const KVC_POLICY_SIEVE: u64 = 5;
+/// Evict what was used least, weighed by the cost of computing it again (Greedy-Dual-Size-Frequency).
+pub const KVC_POLICY_GDSF: u64 = 6;
+/// Evict what is worth least to the program: see `kvc_importance_begin`.
+pub const KVC_POLICY_IMPORTANCE: u64 = 7;
 
 /// Ordinary pages. The default.
 pub const KVC_HUGE_PAGES_OFF: u64 = 0;
@@ -149,7 +159,7 @@ pub struct kvc_config_t {
     /// largest block, at most 4 GiB. Default: a 64th of the file within 16 and 64 MiB, an eighth of a small file, but
     /// room for two of the largest blocks.
     pub nvme_segment_bytes: u64,
-    /// Most blocks known in the NVMe tier; each costs up to 180 bytes of memory. Default: as many of `block_bytes` as
+    /// Most blocks known in the NVMe tier; each costs up to 220 bytes of memory. Default: as many of `block_bytes` as
     /// the file has room for.
     pub nvme_blocks_count: u64,
     /// Most requests to the NVMe tier's device under way, 4 to 256; each has a buffer of 264 KiB, or more for blocks
@@ -175,7 +185,7 @@ pub struct kvc_config_t {
     /// largest block, at most 4 GiB. Default: a 64th of the file within 16 and 64 MiB, an eighth of a small file, but
     /// room for two of the largest blocks.
     pub disk_segment_bytes: u64,
-    /// Most blocks known in the disk tier; each costs up to 180 bytes of memory. Default: as many of `block_bytes` as
+    /// Most blocks known in the disk tier; each costs up to 220 bytes of memory. Default: as many of `block_bytes` as
     /// the file has room for.
     pub disk_blocks_count: u64,
     /// Most requests to the disk tier's device under way, 4 to 256; each has a buffer of 264 KiB, or more for blocks
@@ -217,6 +227,9 @@ pub struct kvc_config_t {
     pub codec_tables: *const c_void,
     /// Bytes at `codec_tables`. 0 exactly when that is NULL.
     pub codec_tables_bytes: u64,
+    /// Most keys in an importance table (`kvc_importance_begin`), of which there are two; 24 bytes a key. Default 0: no
+    /// table.
+    pub importance_count: u64,
 }
 
 /// Why a configuration was refused. Initialise with `KVC_ERROR_INIT`.
@@ -330,7 +343,7 @@ impl kvc_config_t {
             policy: choice(
                 "policy",
                 self.policy,
-                KVC_POLICY_S3FIFO,
+                KVC_POLICY_IMPORTANCE,
                 PolicyKind::from_code(self.policy),
             )
             .map_err(Ok)?,
@@ -388,6 +401,7 @@ impl kvc_config_t {
             slots_free_low_permille: or_none(self.slots_free_low_permille, default.slots_free_low_permille),
             slots_free_high_permille: or_none(self.slots_free_high_permille, default.slots_free_high_permille),
             write_wait_ms: or_none(self.write_wait_ms, default.write_wait_ms),
+            importance_count: self.importance_count,
             ..default
         };
         if self.geometries_count > limits::GEOMETRIES_COUNT_MAX as u64 {
@@ -577,7 +591,7 @@ pub unsafe extern "C" fn kvc_config_init(config: *mut kvc_config_t) -> kvc_statu
 // A program that was compiled against the first version has a shorter struct: what it has stays where it was.
 const _: () = {
     assert!(core::mem::offset_of!(kvc_config_t, nvme_path) as u64 == kvc_config_t::SIZE_FIRST);
-    assert!(size_of::<kvc_config_t>() == 408);
+    assert!(size_of::<kvc_config_t>() == 416);
     assert!(size_of::<kvc_error_t>() as u64 == kvc_error_t::SIZE_FIRST);
 };
 

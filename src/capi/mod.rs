@@ -125,7 +125,7 @@
 //! is an answer: a full tier evicts blocks by its policy, and answers `KVC_AGAIN` when everything is held.
 //!
 //! File tiers are no exception. Their files get their full size when the engine opens, so that no write meets a full
-//! file system; the plan names it (`file_bytes`). In memory they cost what the plan says: up to 180 bytes for each
+//! file system; the plan names it (`file_bytes`). In memory they cost what the plan says: up to 220 bytes for each
 //! block that a tier may know, and buffers for as many requests as its `..._depth`.
 //!
 //! Each function says under `Memory:` what becomes of its pointers:
@@ -262,6 +262,7 @@ mod registry;
 mod codec;
 mod config;
 mod geometry;
+mod importance;
 mod keys;
 mod lanes;
 mod layout;
@@ -280,6 +281,7 @@ pub use codec::tables::*;
 pub use codec::*;
 pub use config::*;
 pub use geometry::*;
+pub use importance::*;
 pub use keys::*;
 pub use lanes::*;
 pub use layout::*;
@@ -305,6 +307,7 @@ pub const HEADER_CHAPTERS: &[&str] = &[
     "reads",
     "writes",
     "manage",
+    "importance",
     "tiers",
     "lanes",
     "stats",

@@ -54,6 +54,9 @@ pub struct kvc_put_info_t {
     pub expiry_ms: u64,
     /// Which of the configuration's geometries the block has, from 1; 0 for plain bytes.
     pub geometry_id: u64,
+    /// How much keeping the block is worth, 0 for nothing in particular, at most 2^32 - 1; what `KVC_POLICY_IMPORTANCE`
+    /// goes by where its table does not have the key.
+    pub importance: u64,
 }
 
 growable!(kvc_put_info_t = 88);
@@ -88,6 +91,7 @@ pub(super) unsafe fn put_info(info: *const kvc_put_info_t) -> Result<PutInfo, St
         protected: info.flags & KVC_PUT_PROTECTED != 0,
         expiry_ms: expiry_ms(info.expiry_ms)?,
         geometry_id: u8::try_from(info.geometry_id).map_err(|_| Status::Argument)?,
+        importance: u32::try_from(info.importance).map_err(|_| Status::Argument)?,
     })
 }
 

@@ -155,7 +155,7 @@ pub struct FileTier {
     pub bytes: u64,
     /// Bytes that are written in order and evicted together; 0 chooses by the file's size, 16 to 64 MiB.
     pub segment_bytes: u64,
-    /// Most blocks known in the tier; 0 is as many of `block_bytes` as it has room for. Each costs up to 180 bytes of
+    /// Most blocks known in the tier; 0 is as many of `block_bytes` as it has room for. Each costs up to 220 bytes of
     /// memory.
     pub blocks_count: u64,
     /// Most requests to the device under way, 4 to 256; each has a buffer of 264 KiB, or more for blocks above 64 MiB.

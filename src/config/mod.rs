@@ -21,16 +21,40 @@ pub enum PolicyKind {
     Lru = 1,
     /// Three first-in-first-out queues (Yang et al., SOSP 2023).
     S3Fifo = 2,
+    /// Least frequently used, where uses count half as much for each turnover of the cache since.
+    Lfu = 3,
+    /// Recency against frequency, balanced by what was given up too early (Megiddo, Modha, FAST 2003), with clocks.
+    Arc = 4,
+    /// One queue with a hand that passes over what was used (Zhang et al., NSDI 2024).
+    Sieve = 5,
+    /// Uses weighed by the cost of computing a block again (Greedy-Dual-Size-Frequency; Cherkasova, 1998).
+    Gdsf = 6,
+    /// What is worth least to the caller goes first (`importance` of [`crate::PutInfo`],
+    /// [`crate::Engine::importance_begin`]).
+    Importance = 7,
+    /// The leaf of the prefix tree that is worth least, by what was learnt of how long blocks of its kind wait for their
+    /// next use.
+    Hazard = 8,
 }
 
 impl PolicyKind {
+    /// Every policy there is.
+    pub const ALL: &'static [Self] = &[
+        Self::Lru,
+        Self::S3Fifo,
+        Self::Lfu,
+        Self::Arc,
+        Self::Sieve,
+        Self::Gdsf,
+        Self::Importance,
+        Self::Hazard,
+    ];
+
     /// The policy of a number from outside; 0 is the default.
     pub fn from_code(code: u64) -> Option<Self> {
         match code {
             0 => Some(Self::default()),
-            1 => Some(Self::Lru),
-            2 => Some(Self::S3Fifo),
-            _ => None,
+            _ => Self::ALL.iter().copied().find(|&kind| kind as u64 == code),
         }
     }
 
@@ -39,6 +63,12 @@ impl PolicyKind {
         match self {
             Self::Lru => "lru",
             Self::S3Fifo => "s3fifo",
+            Self::Lfu => "lfu",
+            Self::Arc => "arc",
+            Self::Sieve => "sieve",
+            Self::Gdsf => "gdsf",
+            Self::Importance => "importance",
+            Self::Hazard => "hazard",
         }
     }
 }
@@ -150,6 +180,8 @@ pub struct Config {
     /// Milliseconds that a put waits for room while what would have to go is still being written down; after that, or
     /// at once where this is 0, an unwritten block is given up.
     pub write_wait_ms: u64,
+    /// Most keys in an importance table, of which there are two; 24 bytes a key. 0 for none.
+    pub importance_count: u64,
     /// The geometries that blocks can name: number 1 is the first. Number 0 is "plain bytes".
     pub geometries: [Option<Geometry>; limits::GEOMETRIES_COUNT_MAX],
 }
@@ -183,6 +215,7 @@ impl Default for Config {
             slots_free_low_permille: 20,
             slots_free_high_permille: 40,
             write_wait_ms: 1000,
+            importance_count: 0,
             geometries: [None; limits::GEOMETRIES_COUNT_MAX],
         }
     }
@@ -293,6 +326,7 @@ impl Config {
             });
         }
         range("write_wait_ms", self.write_wait_ms, 0, limits::WRITE_WAIT_MS_MAX)?;
+        range("importance_count", self.importance_count, 0, limits::BLOCKS_COUNT_MAX)?;
         for geometry in self.geometries.iter().flatten() {
             let bytes = geometry.block_bytes() as u64;
             if bytes > self.block_bytes {
@@ -353,7 +387,7 @@ mod tests {
     fn every_refusal_names_the_field_the_value_and_the_range() {
         assert_eq!(good().validate(), Ok(()));
         type Change = fn(&mut Config);
-        let bad: [(&str, Change); 21] = [
+        let bad: [(&str, Change); 22] = [
             ("block_bytes", |c| c.block_bytes = 0),
             ("block_bytes", |c| c.block_bytes = limits::BLOCK_BYTES_MAX + 1),
             ("cpu_bytes", |c| c.cpu_bytes = 0),
@@ -377,6 +411,7 @@ mod tests {
             ("slots_free_high_permille", |c| c.slots_free_high_permille = 501),
             ("slots_free_low_permille", |c| c.slots_free_low_permille = 41),
             ("write_wait_ms", |c| c.write_wait_ms = u64::MAX),
+            ("importance_count", |c| c.importance_count = u64::MAX),
         ];
         for (field, change) in bad {
             let mut config = good();

@@ -2,6 +2,8 @@
 
 use crossbeam_utils::CachePadded;
 
+use super::importance::ImportanceControl;
+use super::use_times::UseTimes;
 use crate::arena::ZeroValid;
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 use crate::sync::free_list::FreeListHead;
@@ -15,6 +17,9 @@ pub(crate) struct Control {
     pub(crate) commits: CachePadded<AtomicU64>,
     pub(crate) inbox_head: CachePadded<AtomicU32>,
     pub(crate) policy_turn: CachePadded<Turn>,
+    /// When the use clock stood where; whoever has the policy's turn keeps it.
+    pub(crate) use_times: CachePadded<UseTimes>,
+    pub(crate) importance: CachePadded<ImportanceControl>,
     /// Where the sweep and the search for lapsed retentions go on.
     pub(crate) sweep_hand: CachePadded<AtomicU32>,
     pub(crate) lapse_hand: CachePadded<AtomicU32>,
@@ -33,7 +38,7 @@ pub(crate) struct Control {
 }
 
 #[cfg(not(loom))]
-static_assertions::const_assert!(size_of::<Control>() <= 2048);
+static_assertions::const_assert!(size_of::<Control>() <= 8192);
 
 mod zero {
     //! # Soundness

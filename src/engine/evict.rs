@@ -10,6 +10,7 @@
 
 use super::{Clock, Engine};
 use crate::block::entry::{Phase, Recency};
+use crate::block::facts::mark;
 use crate::error::Status;
 use crate::limits::CLASSES_COUNT;
 use crate::metrics::Counter;
@@ -58,6 +59,38 @@ impl Blocks for At<'_, '_> {
     fn fingerprint(&self, index: u32) -> u64 {
         let entry = &self.engine.entries[index as usize];
         entry.key().fingerprint(self.engine.config.hash_seed)
+    }
+    fn parent(&self, index: u32) -> Option<u32> {
+        let parent = self.engine.entries[index as usize].parent()?;
+        // In memory or below: what is below can be raised. Another block may have the place by now.
+        let here = self.engine.entries.get(parent as usize)?.state().is_known();
+        (here && mark(self.fingerprint(parent)) == self.parent_mark(index)).then_some(parent)
+    }
+    fn parent_mark(&self, index: u32) -> u32 {
+        self.engine.facts[index as usize].parent_mark()
+    }
+    fn now_ms(&self) -> u64 {
+        self.now_ns / 1_000_000
+    }
+    fn used_ms(&self, index: u32) -> u64 {
+        let stamp = self.recency(index).stamp();
+        self.engine.control.use_times.used_ms(stamp, self.now_ms())
+    }
+    fn tokens(&self, index: u32) -> u16 {
+        self.engine.facts[index as usize].tokens_count()
+    }
+    fn cost_us(&self, index: u32) -> u64 {
+        self.engine.facts[index as usize].recompute_cost_us()
+    }
+    fn importance(&self, index: u32) -> u32 {
+        let engine = self.engine;
+        let given = match engine.config.importance_count {
+            0 => None,
+            _ => engine
+                .importance
+                .get(&engine.control.importance, self.fingerprint(index)),
+        };
+        given.unwrap_or_else(|| engine.facts[index as usize].importance())
     }
 }
 
@@ -191,6 +224,7 @@ impl Engine<'_> {
 
     /// Tells the policy what has changed since the last time. Only with the policy's turn.
     pub(super) fn inform_policy(&self, blocks: &At<'_, '_>) {
+        self.control.use_times.note(self.stamp_hit() >> 1, blocks.now_ms());
         self.inbox.take_all(|index| {
             if self.entries[index as usize].state().is_resident() {
                 self.policy.insert(index, blocks);
@@ -198,6 +232,7 @@ impl Engine<'_> {
                 self.policy.remove(index);
             }
         });
+        self.importance_inform(blocks);
         self.lapse(blocks);
     }
 
@@ -223,7 +258,8 @@ impl Engine<'_> {
     /// Tells the policy the news if nobody else has its turn; true if there were any.
     pub(super) fn policy_tick(&self) -> bool {
         // Relaxed: as in `lapse`.
-        if self.inbox.is_empty() && self.control.expiring_count.load(Ordering::Relaxed) == 0 {
+        let quiet = self.inbox.is_empty() && self.control.expiring_count.load(Ordering::Relaxed) == 0;
+        if quiet && !self.importance_changed() {
             return false;
         }
         let Some(_turn) = self.control.policy_turn.take() else {
@@ -335,5 +371,68 @@ impl Engine<'_> {
     pub(super) fn expiring_sub(&self, count: u64) {
         // Relaxed: as in `lapse`.
         self.control.expiring_count.fetch_sub(count, Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(loom), feature = "std"))]
+mod tests {
+    use super::*;
+    use crate::{Cache, Config, Key, PutInfo};
+
+    #[test]
+    fn a_policy_sees_what_puts_said_and_when_blocks_were_used() {
+        let cache = Cache::open(&Config {
+            block_bytes: 64,
+            cpu_bytes: 4 * 64,
+            clock_ticks: true,
+            ..Config::default()
+        })
+        .unwrap();
+        let engine: &Engine<'_> = &cache;
+        let keys = [b"a", b"b"].map(|name| Key::derive(0, b"", name));
+        let tick = |seconds: u64| engine.tick(seconds * 1_000_000_000, |_| {});
+
+        let first = engine.put(&keys[0], b"x", &PutInfo::default()).unwrap().index;
+        tick(1);
+        let info = PutInfo {
+            parent: Some(keys[0]),
+            tokens_count: 16,
+            conversation_id: 7,
+            recompute_cost_us: 640,
+            importance: 3,
+            ..PutInfo::default()
+        };
+        let second = engine.put(&keys[1], b"x", &info).unwrap().index;
+        tick(5);
+        let blocks = At::now(engine);
+        assert_eq!((blocks.parent(first), blocks.parent_mark(first)), (None, 0));
+        assert_eq!(blocks.parent(second), Some(first));
+        assert_eq!(blocks.parent_mark(second), mark(blocks.fingerprint(first)));
+        assert_eq!((blocks.depth(second), blocks.tokens(second)), (1, 16));
+        assert_eq!((blocks.conversation(second), blocks.cost_us(second)), (7, 640));
+        assert_eq!((blocks.importance(first), blocks.importance(second)), (0, 3));
+        assert_eq!(
+            (blocks.used_ms(first), blocks.used_ms(second), blocks.now_ms()),
+            (1000, 5000, 5000)
+        );
+
+        engine.touch(&keys[..1]);
+        tick(9);
+        let blocks = At::now(engine);
+        assert_eq!(
+            (blocks.used_ms(first), blocks.used_ms(second)),
+            (9000, 5000),
+            "since the last insertion"
+        );
+        assert_eq!(engine.remove(&keys[..1]), 1);
+        assert_eq!(blocks.parent(second), None, "it went");
+        let replaced = (0..1000_u64).any(|number| {
+            let key = Key::derive(1, b"", &number.to_le_bytes());
+            let there = engine.put(&key, b"x", &PutInfo::default()).unwrap().index == first;
+            there || engine.remove(&[key]) == 0
+        });
+        assert!(replaced);
+        assert_eq!(blocks.parent(second), None, "another block has its place");
+        assert_ne!(blocks.parent_mark(second), 0);
     }
 }

@@ -10,12 +10,14 @@
 
 mod control;
 mod evict;
+mod importance;
 pub(crate) mod lane;
 pub(crate) mod lower;
 mod observe;
 mod read;
 mod remove;
 mod tick;
+mod use_times;
 mod write;
 
 use crate::arena::{Arena, Fill};
@@ -35,6 +37,7 @@ use crate::sync::thread;
 use crate::tier::cpu::CpuTier;
 
 use control::Control;
+use importance::ImportanceTable;
 use lane::Lanes;
 use lower::Lower;
 
@@ -77,6 +80,7 @@ pub struct Engine<'m> {
     pins: PinTable<'m>,
     inbox: Inbox<'m>,
     policy: AnyPolicy<'m>,
+    importance: ImportanceTable<'m>,
     cpu: CpuTier<'m>,
     counters: Counters<'m>,
     histograms: Histograms<'m>,
@@ -213,8 +217,8 @@ pub(crate) mod open {
         let policy = AnyPolicy::new(
             config.policy,
             Storage {
-                words: &arena.slice(Part::PolicyWords)[..entries_count],
-                links: &arena.slice(Part::PolicyLinks)[..2 * entries_count],
+                words: arena.slice(Part::PolicyWords),
+                links: arena.slice(Part::PolicyLinks),
                 heads: arena.slice(Part::PolicyHeads),
             },
         );
@@ -255,6 +259,7 @@ pub(crate) mod open {
             ),
             inbox: Inbox::new(&control.inbox_head, &arena.slice(Part::Inbox)[..entries_count]),
             policy,
+            importance: ImportanceTable::new(arena.slice(Part::ImportanceTable)),
             cpu,
             counters: Counters::new(arena.slice(Part::Counters)),
             histograms: Histograms::new(arena.slice(Part::Histograms)),

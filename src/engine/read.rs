@@ -100,6 +100,7 @@ impl Engine<'_> {
         let stripe = self.stripe();
         let (asked, hits) = self.each_found(stripe, keys, touch, |found| found.is_some());
         self.count_match(stripe, (asked, hits));
+        self.expect_missing(keys.get(hits as usize..).unwrap_or_default());
         hits
     }
 
@@ -109,14 +110,28 @@ impl Engine<'_> {
         let count = keys.len().min(tiers.len());
         let mut tiers = tiers.iter_mut();
         let stripe = self.stripe();
+        let (mut prefix, mut whole) = (0, true);
         let (asked, hits) = self.each_found(stripe, &keys[..count], touch, |found| {
             if let Some(tier) = tiers.next() {
                 *tier = found.map_or(0, |found| self.tiers_mask(found.index, found.state));
             }
+            whole &= found.is_some();
+            prefix += usize::from(whole);
             true
         });
         self.count_match(stripe, (asked, hits));
+        self.expect_missing(keys.get(prefix..count).unwrap_or_default());
         hits
+    }
+
+    /// Tells a policy that wants to know it which blocks are likely to come: those that a request misses.
+    #[inline]
+    fn expect_missing(&self, missing: &[Key]) {
+        if !missing.is_empty() && self.policy.expects() {
+            let seed = self.config.hash_seed;
+            self.policy
+                .expect(missing.iter().map(|key| key.fingerprint(seed)), self.now_ns() / 1_000_000);
+        }
     }
 
     #[inline]

@@ -10,6 +10,7 @@ use core::ops::{Deref, DerefMut};
 
 use super::Engine;
 use crate::block::entry::Phase;
+use crate::block::facts::{Parent, mark};
 use crate::block::{BlockRef, PutInfo};
 use crate::config::WritePolicy;
 use crate::copy::Temperature;
@@ -114,13 +115,17 @@ impl Engine<'_> {
         let slot = self
             .take_slot(Some(self.write_wait_ns()))
             .map_err(|status| self.not_stored(stripe, status))?;
-        let parent_depth = info
-            .parent
-            .and_then(|parent| self.index.find(&parent))
-            .map(|found| self.facts[found.index as usize].depth());
+        let parent_place = info.parent.and_then(|parent| self.index.find(&parent));
+        let parent = Parent {
+            mark: info
+                .parent
+                .map_or(0, |key| mark(key.fingerprint(self.config.hash_seed))),
+            depth: parent_place.map(|found| self.facts[found.index as usize].depth()),
+        };
         let now_ns = self.now_ns();
         let entered = self.index.insert(key, |entry, index| {
-            self.facts[index as usize].write(info, parent_depth, expires, now_ns);
+            self.facts[index as usize].write(info, parent, expires, now_ns);
+            entry.set_parent(parent_place.map(|found| found.index));
             entry.set_reserved_since(now_ns);
             entry.reserve(&key.words(), slot.0, bytes as u32)
         });

@@ -171,6 +171,7 @@ impl Policy for Lru<'_> {
 mod tests {
     use super::super::testing::{FakeBlocks, storage};
     use super::*;
+    use crate::config::PolicyKind;
     use proptest::prelude::*;
     use std::vec::Vec;
 
@@ -180,7 +181,7 @@ mod tests {
         fn takes_what_a_sorted_list_would(
             steps in prop::collection::vec((0..4_u8, 0..24_u32, 0..3_u8, 0..5_u16), 1..300)
         ) {
-            let lru = Lru::new(storage(24));
+            let lru = Lru::new(storage(PolicyKind::Lru, 24));
             let mut blocks = FakeBlocks::new(24);
             let mut known: Vec<u32> = Vec::new();
             for (clock, (action, index, class, depth)) in steps.into_iter().enumerate() {

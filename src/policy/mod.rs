@@ -7,15 +7,33 @@
 //! **Hits cost a policy nothing.** A hit notes the use clock in the block's own entry, and only if the clock has moved
 //! since; a policy looks at that note when the block comes up as a victim, and not before.
 
+mod arc;
+mod gdsf;
+mod ghosts;
+mod hazard;
+mod heap;
+mod importance;
+mod lfu;
+mod list;
 mod lru;
 mod s3fifo;
+mod shadow;
+mod sieve;
 
 use crate::block::entry::Recency;
 use crate::config::PolicyKind;
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 
+pub(crate) use crate::budget::Needs;
+pub(crate) use arc::Arc;
+pub(crate) use gdsf::Gdsf;
+pub(crate) use hazard::Hazard;
+pub(crate) use importance::Importance;
+pub(crate) use lfu::Lfu;
 pub(crate) use lru::Lru;
 pub(crate) use s3fifo::S3Fifo;
+pub use shadow::{Access, Shadow, ShadowStorage};
+pub(crate) use sieve::Sieve;
 
 /// What a policy may ask about a block.
 pub(crate) trait Blocks {
@@ -29,6 +47,20 @@ pub(crate) trait Blocks {
     fn generation(&self, index: u32) -> u32;
     /// A hash of the key.
     fn fingerprint(&self, index: u32) -> u64;
+    /// Place of the block's parent if that is there now; `None` for the first of a chain, and where the parent went.
+    fn parent(&self, index: u32) -> Option<u32>;
+    /// Low 32 bits of the parent's fingerprint, never 0; 0 if the block has no parent.
+    fn parent_mark(&self, index: u32) -> u32;
+    /// Now, in milliseconds of the engine's clock.
+    fn now_ms(&self) -> u64;
+    /// When the block was last used, in milliseconds of the engine's clock.
+    fn used_ms(&self, index: u32) -> u64;
+    /// Tokens in the block, saturating.
+    fn tokens(&self, index: u32) -> u16;
+    /// Cost of computing it again, in microseconds; 0 is unknown.
+    fn cost_us(&self, index: u32) -> u64;
+    /// Importance given by the caller, 0 if none.
+    fn importance(&self, index: u32) -> u32;
 }
 
 /// An eviction policy. All calls come from the holder of the policy's turn.
@@ -41,7 +73,7 @@ pub(crate) trait Policy {
     fn victim(&self, blocks: &impl Blocks) -> Option<u32>;
 }
 
-/// The storage of a policy: per block a word and two half words, and fixed heads. All-zero is empty.
+/// The storage of a policy, as long as [`Needs`] says. All-zero is empty.
 #[derive(Clone, Copy)]
 pub(crate) struct Storage<'m> {
     pub(crate) words: &'m [AtomicU64],
@@ -49,40 +81,56 @@ pub(crate) struct Storage<'m> {
     pub(crate) heads: &'m [AtomicU32],
 }
 
-/// The policies, chosen at open.
-pub(crate) enum AnyPolicy<'m> {
-    Lru(Lru<'m>),
-    S3Fifo(S3Fifo<'m>),
+/// Declares the policies that are chosen at open.
+macro_rules! policies {
+    ($($name:ident),+) => {
+        /// The policies, chosen at open.
+        pub(crate) enum AnyPolicy<'m> {
+            $($name($name<'m>)),+
+        }
+
+        impl<'m> AnyPolicy<'m> {
+            pub(crate) fn new(kind: PolicyKind, storage: Storage<'m>) -> Self {
+                match kind {
+                    $(PolicyKind::$name => Self::$name($name::new(storage))),+
+                }
+            }
+        }
+
+        impl Policy for AnyPolicy<'_> {
+            fn insert(&self, index: u32, blocks: &impl Blocks) {
+                match self {
+                    $(Self::$name(policy) => policy.insert(index, blocks)),+
+                }
+            }
+
+            fn remove(&self, index: u32) {
+                match self {
+                    $(Self::$name(policy) => policy.remove(index)),+
+                }
+            }
+
+            fn victim(&self, blocks: &impl Blocks) -> Option<u32> {
+                match self {
+                    $(Self::$name(policy) => policy.victim(blocks)),+
+                }
+            }
+        }
+    };
 }
 
-impl<'m> AnyPolicy<'m> {
-    pub(crate) fn new(kind: PolicyKind, storage: Storage<'m>) -> Self {
-        match kind {
-            PolicyKind::Lru => Self::Lru(Lru::new(storage)),
-            PolicyKind::S3Fifo => Self::S3Fifo(S3Fifo::new(storage)),
-        }
-    }
-}
+policies!(Lru, S3Fifo, Lfu, Arc, Sieve, Gdsf, Importance, Hazard);
 
-impl Policy for AnyPolicy<'_> {
-    fn insert(&self, index: u32, blocks: &impl Blocks) {
-        match self {
-            Self::Lru(policy) => policy.insert(index, blocks),
-            Self::S3Fifo(policy) => policy.insert(index, blocks),
-        }
+impl AnyPolicy<'_> {
+    /// Whether [`AnyPolicy::expect`] does anything.
+    pub(crate) fn expects(&self) -> bool {
+        matches!(self, Self::Hazard(_))
     }
 
-    fn remove(&self, index: u32) {
-        match self {
-            Self::Lru(policy) => policy.remove(index),
-            Self::S3Fifo(policy) => policy.remove(index),
-        }
-    }
-
-    fn victim(&self, blocks: &impl Blocks) -> Option<u32> {
-        match self {
-            Self::Lru(policy) => policy.victim(blocks),
-            Self::S3Fifo(policy) => policy.victim(blocks),
+    /// Tells of the missing blocks of a request, in order, by their fingerprints. The one call that needs no turn.
+    pub(crate) fn expect(&self, missing: impl Iterator<Item = u64>, now_ms: u64) {
+        if let Self::Hazard(policy) = self {
+            policy.expect(missing, now_ms);
         }
     }
 }
@@ -101,6 +149,9 @@ pub(crate) mod testing {
         pub(crate) depth: Vec<u16>,
         pub(crate) generation: Vec<u32>,
         pub(crate) fingerprint: Vec<u64>,
+        pub(crate) tokens: Vec<u16>,
+        pub(crate) cost_us: Vec<u64>,
+        pub(crate) importance: Vec<u32>,
     }
 
     impl FakeBlocks {
@@ -113,6 +164,9 @@ pub(crate) mod testing {
                 fingerprint: (0..count as u64)
                     .map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15))
                     .collect(),
+                tokens: std::vec![16; count],
+                cost_us: std::vec![0; count],
+                importance: std::vec![0; count],
             }
         }
     }
@@ -134,14 +188,92 @@ pub(crate) mod testing {
         fn fingerprint(&self, index: u32) -> u64 {
             self.fingerprint[index as usize]
         }
+        fn parent(&self, _: u32) -> Option<u32> {
+            None
+        }
+        fn parent_mark(&self, _: u32) -> u32 {
+            0
+        }
+        fn now_ms(&self) -> u64 {
+            0
+        }
+        fn used_ms(&self, _: u32) -> u64 {
+            0
+        }
+        fn tokens(&self, index: u32) -> u16 {
+            self.tokens[index as usize]
+        }
+        fn cost_us(&self, index: u32) -> u64 {
+            self.cost_us[index as usize]
+        }
+        fn importance(&self, index: u32) -> u32 {
+            self.importance[index as usize]
+        }
     }
 
-    /// Storage for `count` blocks, leaked: tests are short.
-    pub(crate) fn storage(count: usize) -> Storage<'static> {
+    /// Drives a policy as one thread of an engine would: places, stamps, uses.
+    pub(crate) struct Driver<P> {
+        pub(crate) policy: P,
+        pub(crate) blocks: FakeBlocks,
+        /// The cost of a key's block in microseconds.
+        pub(crate) cost_us: fn(u32) -> u64,
+        /// The importance of a key's block.
+        pub(crate) importance: fn(u32) -> u32,
+        keys: Vec<Option<u32>>,
+        inserts: u64,
+    }
+
+    impl<P: Policy> Driver<P> {
+        pub(crate) fn new(capacity: usize, policy: P) -> Self {
+            Self {
+                policy,
+                blocks: FakeBlocks::new(capacity),
+                cost_us: |_| 0,
+                importance: |_| 0,
+                keys: std::vec![None; capacity],
+                inserts: 0,
+            }
+        }
+
+        /// Uses the block of `key`, which lies as deep as its number, or puts it in; whether it was there.
+        pub(crate) fn access(&mut self, key: u32) -> bool {
+            let moment = 2 * self.inserts + 1;
+            if let Some(at) = self.keys.iter().position(|&other| other == Some(key)) {
+                let (stamp, uses) = &mut self.blocks.recency[at];
+                *uses += u16::from(*stamp != moment);
+                *stamp = moment;
+                return true;
+            }
+            let at = match self.keys.iter().position(Option::is_none) {
+                Some(at) => at,
+                None => self.policy.victim(&self.blocks).unwrap() as usize,
+            };
+            self.inserts += 1;
+            self.keys[at] = Some(key);
+            self.blocks.generation[at] += 1;
+            self.blocks.recency[at] = (2 * self.inserts, 0);
+            self.blocks.depth[at] = key as u16;
+            self.blocks.cost_us[at] = (self.cost_us)(key);
+            self.blocks.importance[at] = (self.importance)(key);
+            self.blocks.fingerprint[at] = u64::from(key + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            self.policy.insert(at as u32, &self.blocks);
+            false
+        }
+    }
+
+    /// All victims that there are, in order.
+    pub(crate) fn drained(policy: &impl Policy, blocks: &impl Blocks) -> Vec<u32> {
+        core::iter::from_fn(|| policy.victim(blocks)).collect()
+    }
+
+    /// Storage of `kind` for `count` blocks, leaked: tests are short.
+    pub(crate) fn storage(kind: PolicyKind, count: usize) -> Storage<'static> {
+        let needs = Needs::of(kind, count as u64);
+        let halves = |count: u64| -> &[AtomicU32] { Vec::leak((0..count).map(|_| AtomicU32::new(0)).collect()) };
         Storage {
-            words: Vec::leak((0..count).map(|_| AtomicU64::new(0)).collect()),
-            links: Vec::leak((0..2 * count).map(|_| AtomicU32::new(0)).collect()),
-            heads: Vec::leak((0..1024).map(|_| AtomicU32::new(0)).collect()),
+            words: Vec::leak((0..needs.words).map(|_| AtomicU64::new(0)).collect()),
+            links: halves(needs.links),
+            heads: halves(needs.heads),
         }
     }
 }

@@ -9,9 +9,10 @@
 //! queue (a tenth) is of the class's blocks; the ghost queue is a table of 20-bit fingerprints, eight to a group, that
 //! remember in which 1024th of the last `capacity` evictions they were made.
 
+use super::list::{LIST_WORDS, Links, List, Record};
 use super::{Blocks, Policy, Storage};
 use crate::limits::CLASSES_COUNT;
-use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 const USES_MAX: u16 = 3;
 const SMALL_USES_MIN: u16 = 2;
@@ -19,57 +20,18 @@ const SMALL_SHARE: u32 = 10;
 const GHOST_WAYS: usize = 8;
 const GHOST_AGE_BITS: u32 = 12;
 
-/// Words of a queue's head in the fixed part.
-const QUEUE_WORDS: usize = 3;
 /// Where the count of evictions stands in the fixed part, after the queues.
-const GHOST_CLOCK: usize = CLASSES_COUNT * 2 * QUEUE_WORDS;
+const GHOST_CLOCK: usize = CLASSES_COUNT * 2 * LIST_WORDS;
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Nowhere = 0,
-    Small = 1,
-    Main = 2,
-}
-
-/// What is kept of a block: where it is, in which class, and which of its uses are on its account.
-///
-/// `generation (low 7 bits) << 25 | class << 18 | place << 16 | base`; `uses - base` are the uses that count.
-#[derive(Clone, Copy)]
-struct Record(u32);
-
-impl Record {
-    fn new(generation: u32, class: u8, place: Place, base: u16) -> Self {
-        Self(generation << 25 | u32::from(class & 127) << 18 | (place as u32) << 16 | u32::from(base))
-    }
-    fn place(self) -> Place {
-        match self.0 >> 16 & 3 {
-            1 => Place::Small,
-            2 => Place::Main,
-            _ => Place::Nowhere,
-        }
-    }
-    fn class(self) -> u8 {
-        (self.0 >> 18 & 127) as u8
-    }
-    fn base(self) -> u16 {
-        self.0 as u16
-    }
-    fn same_life(self, generation: u32) -> bool {
-        self.0 >> 25 == generation & 127
-    }
-}
-
-/// A first-in-first-out queue, linked through the blocks' words.
-struct Queue<'m> {
-    head: &'m AtomicU32,
-    tail: &'m AtomicU32,
-    count: &'m AtomicU32,
-}
+/// Places of a block in its record. A block that was given up from the main queue has the base [`BACK_TO_MAIN`].
+const NOWHERE: u32 = 0;
+const SMALL: u32 = 1;
+const MAIN: u32 = 2;
+const BACK_TO_MAIN: u16 = u16::MAX;
 
 /// The S3-FIFO policy.
 pub(crate) struct S3Fifo<'m> {
-    /// By block: `place + 1 of the next << 32 | place + 1 of the previous`.
-    links: &'m [AtomicU64],
+    links: Links<'m>,
     records: &'m [AtomicU32],
     ghosts: &'m [AtomicU32],
     heads: &'m [AtomicU32],
@@ -79,66 +41,32 @@ impl<'m> S3Fifo<'m> {
     pub(crate) fn new(storage: Storage<'m>) -> Self {
         let (records, ghosts) = storage.links.split_at(storage.links.len() / 2);
         Self {
-            links: storage.words,
+            links: Links::new(storage.words),
             records,
             ghosts,
             heads: storage.heads,
         }
     }
 
-    fn queue(&self, class: u8, place: Place) -> Queue<'m> {
-        let at = (class as usize * 2 + usize::from(place == Place::Main)) * QUEUE_WORDS;
-        Queue {
-            head: &self.heads[at],
-            tail: &self.heads[at + 1],
-            count: &self.heads[at + 2],
-        }
+    fn queue(&self, class: u8, place: u32) -> List<'m> {
+        let at = (class as usize * 2 + usize::from(place == MAIN)) * LIST_WORDS;
+        List::new(self.heads, at, self.links)
     }
 
     fn record(&self, index: u32) -> Record {
         Record(self.records[index as usize].load(Relaxed))
     }
 
-    fn link(&self, index: u32) -> (u32, u32) {
-        let link = self.links[index as usize].load(Relaxed);
-        ((link >> 32) as u32, link as u32)
-    }
-
-    fn set_link(&self, index: u32, next: u32, previous: u32) {
-        self.links[index as usize].store(u64::from(next) << 32 | u64::from(previous), Relaxed);
-    }
-
     fn append(&self, index: u32, record: Record) {
-        let queue = self.queue(record.class(), record.place());
-        let last = queue.tail.load(Relaxed);
-        self.set_link(index, 0, last);
-        if last == 0 {
-            queue.head.store(index + 1, Relaxed);
-        } else {
-            let (_, previous) = self.link(last - 1);
-            self.set_link(last - 1, index + 1, previous);
-        }
-        queue.tail.store(index + 1, Relaxed);
-        queue.count.store(queue.count.load(Relaxed) + 1, Relaxed);
+        self.queue(record.class(), record.place()).append(index);
         self.records[index as usize].store(record.0, Relaxed);
     }
 
     fn unlink(&self, index: u32) {
         let record = self.record(index);
-        if record.place() == Place::Nowhere {
-            return;
+        if record.place() != NOWHERE {
+            self.queue(record.class(), record.place()).unlink(index);
         }
-        let queue = self.queue(record.class(), record.place());
-        let (next, previous) = self.link(index);
-        match previous {
-            0 => queue.head.store(next, Relaxed),
-            _ => self.set_link(previous - 1, next, self.link(previous - 1).1),
-        }
-        match next {
-            0 => queue.tail.store(previous, Relaxed),
-            _ => self.set_link(next - 1, self.link(next - 1).0, previous),
-        }
-        queue.count.store(queue.count.load(Relaxed) - 1, Relaxed);
     }
 
     fn ghost_cells(&self, fingerprint: u64) -> (&'m [AtomicU32], u32) {
@@ -203,32 +131,29 @@ impl<'m> S3Fifo<'m> {
     /// The end of one class's queues; `None` when the class has no block.
     fn victim_of(&self, class: u8, blocks: &impl Blocks) -> Option<u32> {
         loop {
-            let (small, main) = (self.queue(class, Place::Small), self.queue(class, Place::Main));
-            let (small_count, main_count) = (small.count.load(Relaxed), main.count.load(Relaxed));
+            let (small, main) = (self.queue(class, SMALL), self.queue(class, MAIN));
+            let (small_count, main_count) = (small.len(), main.len());
             let all = small_count + main_count;
-            if all == 0 {
-                return None;
-            }
             let from_small = small_count > 0 && (main_count == 0 || small_count * SMALL_SHARE >= all);
             let queue = if from_small { small } else { main };
-            let index = queue.head.load(Relaxed) - 1;
+            let index = queue.first()?;
             let uses = self.uses(index, blocks);
             let total = blocks.recency(index).uses();
             let generation = blocks.generation(index);
             self.unlink(index);
             // A round ends, since each block goes to the main queue at most once and round it three times at most.
             if from_small && uses >= SMALL_USES_MIN {
-                self.append(index, Record::new(generation, class, Place::Main, total));
+                self.append(index, Record::new(generation, class, MAIN, total));
             } else if !from_small && uses > 0 {
                 let base = total.wrapping_sub(uses - 1);
-                self.append(index, Record::new(generation, class, Place::Main, base));
+                self.append(index, Record::new(generation, class, MAIN, base));
             } else {
                 if from_small {
                     self.ghost_add(blocks.fingerprint(index));
                 }
                 // Remember that it was in the main queue, should it come back because somebody had pinned it.
-                let base = if from_small { 0 } else { u16::MAX };
-                let record = Record::new(generation, class, Place::Nowhere, base);
+                let base = if from_small { 0 } else { BACK_TO_MAIN };
+                let record = Record::new(generation, class, NOWHERE, base);
                 self.records[index as usize].store(record.0, Relaxed);
                 return Some(index);
             }
@@ -243,13 +168,11 @@ impl Policy for S3Fifo<'_> {
         let class = blocks.class(index);
         let total = blocks.recency(index).uses();
         let (place, base) = match record.place() {
-            Place::Small if record.same_life(generation) => (Place::Small, record.base()),
-            Place::Main if record.same_life(generation) => (Place::Main, record.base()),
-            Place::Nowhere if record.0 != 0 && record.same_life(generation) && record.base() == u16::MAX => {
-                (Place::Main, total)
-            }
-            _ if self.ghost_take(blocks.fingerprint(index)) => (Place::Main, total),
-            _ => (Place::Small, total),
+            SMALL if record.same_life(generation) => (SMALL, record.base()),
+            MAIN if record.same_life(generation) => (MAIN, record.base()),
+            NOWHERE if record.0 != 0 && record.same_life(generation) && record.base() == BACK_TO_MAIN => (MAIN, total),
+            _ if self.ghost_take(blocks.fingerprint(index)) => (MAIN, total),
+            _ => (SMALL, total),
         };
         self.unlink(index);
         self.append(index, Record::new(generation, class, place, base));
@@ -269,6 +192,7 @@ impl Policy for S3Fifo<'_> {
 mod tests {
     use super::super::testing::{FakeBlocks, storage};
     use super::*;
+    use crate::config::PolicyKind;
     use proptest::prelude::*;
     use std::collections::VecDeque;
     use std::vec::Vec;
@@ -360,7 +284,7 @@ mod tests {
             const CAPACITY: usize = 8;
             let mut naive = Naive { capacity: CAPACITY, ..Naive::default() };
             let mut cache = Cache {
-                policy: S3Fifo::new(storage(CAPACITY)),
+                policy: S3Fifo::new(storage(PolicyKind::S3Fifo, CAPACITY)),
                 blocks: FakeBlocks::new(CAPACITY),
                 keys: std::vec![None; CAPACITY],
             };
@@ -372,7 +296,7 @@ mod tests {
 
     #[test]
     fn lower_classes_go_first_and_removed_blocks_never() {
-        let policy = S3Fifo::new(storage(6));
+        let policy = S3Fifo::new(storage(PolicyKind::S3Fifo, 6));
         let mut blocks = FakeBlocks::new(6);
         blocks.class = std::vec![5, 0, 101, 0, 5, 1];
         for index in 0..6 {

@@ -221,7 +221,7 @@ static void plan(void) {
     million.block_bytes = 64;
     million.cpu_bytes = 64 << 20;
     OK(kvc_plan_compute(&million, &plan, NULL));
-    CHECK(plan.slots_count == 1 << 20 && plan.metadata_bytes_per_block <= 128);
+    CHECK(plan.slots_count == 1 << 20 && plan.metadata_bytes_per_block <= 137);
 
     config.events_count = config.lanes_count = config.latency_sample_count = KVC_NONE;
     OK(kvc_plan_compute(&config, &plan, NULL));
@@ -256,7 +256,7 @@ static void refusals(void) {
         uint64_t value;
         const char *field;
     } fields[] = {
-        {offsetof(kvc_config_t, policy), 3, "policy"},
+        {offsetof(kvc_config_t, policy), 99, "policy"},
         {offsetof(kvc_config_t, pins_count), UINT64_MAX, "pins_count"},
         {offsetof(kvc_config_t, stripes_count), 3, "stripes_count"},
         {offsetof(kvc_config_t, lanes_count), 1 << 20, "lanes_count"},
@@ -1010,7 +1010,7 @@ static void keeping(void) {
 
 static void policies(void) {
     kvc_config_t config = config_small();
-    for (config.policy = KVC_POLICY_LRU; config.policy <= KVC_POLICY_S3FIFO; config.policy++) {
+    for (config.policy = KVC_POLICY_LRU; config.policy <= KVC_POLICY_IMPORTANCE; config.policy++) {
         kvc_engine_t *engine = open_with(&config);
         uint8_t buffer[BLOCK_BYTES];
         for (uint64_t number = 0; number < 10 * SLOTS_COUNT; number++) {
@@ -1027,6 +1027,50 @@ static void policies(void) {
         CHECK(stats.slots_free + stats.blocks_resident == stats.slots_count);
         OK(kvc_close(engine));
     }
+}
+
+static void importance(void) {
+    kvc_config_t config = config_small();
+    config.policy = KVC_POLICY_IMPORTANCE;
+    kvc_engine_t *engine = open_with(&config);
+    EXPECT(KVC_E_UNSUPPORTED, kvc_importance_begin(engine));
+    EXPECT(KVC_E_UNSUPPORTED, kvc_importance_swap(engine));
+    OK(kvc_close(engine));
+
+    config.importance_count = SLOTS_COUNT;
+    engine = open_with(&config);
+    kvc_key_t keys[SLOTS_COUNT + 1];
+    uint32_t importances[SLOTS_COUNT + 1];
+    EXPECT(KVC_E_STALE, kvc_importance_set(engine, keys, importances, 0));
+    EXPECT(KVC_E_STALE, kvc_importance_swap(engine));
+    kvc_put_info_t info = KVC_PUT_INFO_INIT;
+    for (uint64_t number = 0; number <= SLOTS_COUNT; number++) {
+        keys[number] = key_of(number);
+        importances[number] = 1000 - (uint32_t)number;
+    }
+    info.importance = (uint64_t)UINT32_MAX + 1;
+    EXPECT(KVC_E_ARGUMENT, kvc_put(engine, &keys[0], "x", 1, &info));
+    /* By the puts alone: the first is worth least. */
+    for (uint64_t number = 0; number <= SLOTS_COUNT; number++) {
+        info.importance = number;
+        OK(kvc_put(engine, &keys[number], "x", 1, &info));
+    }
+    CHECK(!resident(engine, 0) && resident(engine, 1));
+    /* By the table, once it is swapped in: the last is worth least. */
+    OK(kvc_importance_begin(engine));
+    EXPECT(KVC_E_NULL, kvc_importance_set(engine, keys, NULL, 1));
+    EXPECT(KVC_E_NULL, kvc_importance_set(engine, NULL, importances, 1));
+    OK(kvc_importance_set(engine, &keys[1], &importances[1], SLOTS_COUNT));
+    EXPECT(KVC_E_TOO_LARGE, kvc_importance_set(engine, keys, importances, 1));
+    info.importance = UINT32_MAX;
+    kvc_key_t other = key_of(1000);
+    OK(kvc_put(engine, &other, "x", 1, &info));
+    CHECK(!resident(engine, 1) && resident(engine, SLOTS_COUNT));
+    OK(kvc_importance_swap(engine));
+    EXPECT(KVC_E_STALE, kvc_importance_swap(engine));
+    OK(kvc_put(engine, &keys[1], "x", 1, &info));
+    CHECK(!resident(engine, SLOTS_COUNT) && resident(engine, 2) && resident(engine, 1000));
+    OK(kvc_close(engine));
 }
 
 /* ---- keys */
@@ -1804,6 +1848,7 @@ int main(int arguments_count, char **arguments) {
         {"batches", batches},
         {"keeping", keeping},
         {"policies", policies},
+        {"importance", importance},
         {"keys", keys},
         {"lanes_by_tick", lanes_by_tick},
         {"lanes_by_workers", lanes_by_workers},

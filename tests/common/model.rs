@@ -339,7 +339,7 @@ impl Model {
                 8191 - block.depth.min(8191),
                 block.block.index.wrapping_mul(0x9E37_79B1),
             ),
-            PolicyKind::S3Fifo => (class, 0, 0, 0),
+            _ => (class, 0, 0, 0),
         }
     }
 

@@ -144,6 +144,7 @@ impl Dice {
             recompute_cost_us: 0,
             conversation_id: 0,
             geometry_id: 0,
+            importance: self.of(&[0, 0, 1, 900]) as u32,
         };
         let parent = (self.below(2) == 1).then(|| self.key());
         Info { parent, rest }

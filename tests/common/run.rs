@@ -42,11 +42,7 @@ impl Setup {
             drawn
         };
         Self {
-            policy: if of(&[0, 1]) == 0 {
-                PolicyKind::Lru
-            } else {
-                PolicyKind::S3Fifo
-            },
+            policy: PolicyKind::ALL[of(&[0, 1, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6]) as usize],
             capacity: of(&[3, 1, 2, 4, 6, 12, 40]) as usize,
             pin_expiry_ms: of(&[0, 30]),
             reservation_expiry_ms: of(&[0, 30]),

@@ -109,7 +109,7 @@ pub fn config(dice: &mut Dice) -> Config {
         geometries,
         block_bytes,
         cpu_bytes: block_bytes.next_multiple_of(4096) * (4 + dice.below(12)),
-        policy: [PolicyKind::Lru, PolicyKind::S3Fifo][dice.below(2) as usize],
+        policy: PolicyKind::ALL[dice.below(PolicyKind::ALL.len() as u64) as usize],
         pins_count: 16,
         stripes_count: 1,
         lanes_count: 1,

@@ -8,6 +8,7 @@ mod demo;
 mod latency;
 mod plan;
 mod replay;
+mod simulate;
 mod size;
 mod sys;
 mod tierfile;
@@ -34,7 +35,8 @@ enum Action {
     Plan(plan::PlanArgs),
     /// The main job: a real trace through memory, NVMe and disk, killed on the way, goes on with what the files hold
     Demo(demo::DemoArgs),
-    /// Replays a trace of requests through memory, NVMe and disk with real bytes, and checks every one that comes back
+    /// Replays a trace of requests through memory, NVMe and disk with real bytes, and checks every one that comes back;
+    /// or through policies alone, to compare them
     Replay(replay::ReplayArgs),
     /// Verifies the file of a tier: exits with 0 where all is well, 1 where something is damaged, 2 where it is none
     Check(tierfile::CheckArgs),

@@ -17,6 +17,16 @@ pub enum PolicyName {
     Lru,
     /// Three first-in-first-out queues.
     S3fifo,
+    /// Least frequently used, where old uses count less.
+    Lfu,
+    /// Recency against frequency, in a proportion that is learnt.
+    Arc,
+    /// One queue with a hand that passes over what was used.
+    Sieve,
+    /// Uses weighed by the cost of computing a block again.
+    Gdsf,
+    /// What is worth least to the caller goes first.
+    Importance,
 }
 
 impl From<PolicyName> for PolicyKind {
@@ -24,6 +34,11 @@ impl From<PolicyName> for PolicyKind {
         match name {
             PolicyName::Lru => Self::Lru,
             PolicyName::S3fifo => Self::S3Fifo,
+            PolicyName::Lfu => Self::Lfu,
+            PolicyName::Arc => Self::Arc,
+            PolicyName::Sieve => Self::Sieve,
+            PolicyName::Gdsf => Self::Gdsf,
+            PolicyName::Importance => Self::Importance,
         }
     }
 }

@@ -144,7 +144,10 @@ impl Ticket {
             info.recompute_cost_us,
             info.conversation_id,
             info.namespace_id,
-            u64::from(info.priority) | u64::from(info.protected) << 8 | u64::from(info.geometry_id) << 16,
+            u64::from(info.importance) << 32
+                | u64::from(info.geometry_id) << 16
+                | u64::from(info.protected) << 8
+                | u64::from(info.priority),
             info.expiry_ms,
             u64::from(info.parent.is_some()),
         ];
@@ -171,6 +174,7 @@ impl Ticket {
             priority: flags as u8,
             protected: flags >> 8 & 1 != 0,
             geometry_id: (flags >> 16) as u8,
+            importance: (flags >> 32) as u32,
             expiry_ms: self.get(word::INFO + 6),
         }
     }

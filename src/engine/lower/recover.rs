@@ -3,7 +3,7 @@
 use super::{Face, LIMBO_REMAINS, Lower, TIERS, store};
 use crate::block::BlockRef;
 use crate::block::entry::{NO_SLOT, Phase};
-use crate::block::facts::{PutInfo, Retention};
+use crate::block::facts::{Parent, PutInfo, Retention};
 use crate::config::Damage;
 use crate::engine::Engine;
 use crate::error::ConfigError;
@@ -105,9 +105,11 @@ impl Engine<'_> {
             protected: info.protected,
             expiry_ms: u64::from(info.expiry_left_s) * 1000,
             geometry_id: info.geometry_id,
+            importance: 0,
         };
         let entered = self.index.insert(&info.key, |entry, index| {
-            self.facts[index as usize].write(&put, None, false, now_ns);
+            self.facts[index as usize].write(&put, Parent::default(), false, now_ns);
+            entry.set_parent(None);
             entry.reserve(&info.key.words(), NO_SLOT, info.block_bytes)
         });
         let Ok(found) = entered else {

@@ -18,6 +18,8 @@ use clap::{Args, ValueEnum};
 use kvcache::config::{Admission, IoEngine, WritePolicy};
 
 use crate::plan::PolicyName;
+use crate::simulate::choice::Choice;
+use crate::simulate::{self, SimulateArgs};
 use crate::size;
 use crate::sys::process;
 use crate::trace::Requests;
@@ -95,12 +97,12 @@ pub struct ReplayArgs {
     /// file in DIR]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     disk_bytes: Option<u64>,
-    /// How victims are chosen
-    #[arg(long, value_enum, default_value_t = PolicyName::Lru)]
-    policy: PolicyName,
-    /// Which blocks the file tiers take
-    #[arg(long, value_enum, default_value_t = AdmissionName::All)]
-    admission: AdmissionName,
+    /// How victims are chosen; in a sweep several [default: lru; in a sweep all]
+    #[arg(long, value_name = "NAME[,NAME...]", value_delimiter = ',', value_parser = Choice::parser())]
+    policy: Vec<Choice>,
+    /// Which blocks the file tiers take [default: all]
+    #[arg(long, value_enum)]
+    admission: Option<AdmissionName>,
     /// When blocks are written to the first file tier
     #[arg(long, value_enum, default_value_t = WritePolicyName::Back)]
     write_policy: WritePolicyName,
@@ -134,6 +136,23 @@ pub struct ReplayArgs {
     /// No progress bar
     #[arg(long)]
     quiet: bool,
+    #[command(flatten)]
+    simulate: SimulateArgs,
+}
+
+impl ReplayArgs {
+    /// The engine's policy.
+    ///
+    /// # Errors
+    /// More than one, or one that knows the future.
+    fn engine_policy(&self) -> Result<PolicyName, String> {
+        match self.policy[..] {
+            [] => Ok(PolicyName::Lru),
+            [Choice::Policy(policy)] => Ok(policy),
+            [Choice::Min] => Err("--policy min is for --metadata-only".into()),
+            _ => Err("several policies are for --metadata-only --sweep".into()),
+        }
+    }
 }
 
 /// Replays and prints.
@@ -141,6 +160,16 @@ pub struct ReplayArgs {
 /// # Errors
 /// A trace, a configuration or files that can't be used; bytes that were wrong.
 pub fn run(args: &ReplayArgs) -> Result<(), Box<dyn Error>> {
+    if args.simulate.metadata_only {
+        let source = simulate::Source {
+            path: args.trace.clone(),
+            from: args.from,
+            requests_max: args.requests.unwrap_or(usize::MAX),
+            keys: args.keys,
+        };
+        return simulate::run(&args.simulate, &source, &args.policy, args.admission, args.json);
+    }
+    args.engine_policy()?;
     let requests = Requests::read(&args.trace, args.requests.unwrap_or(usize::MAX))?;
     if args.from >= requests.list().len() {
         let count = requests.list().len();

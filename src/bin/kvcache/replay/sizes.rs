@@ -3,8 +3,8 @@
 use kvcache::Config;
 use kvcache::config::{FileTier, HugePages, Prefault};
 
-use super::ReplayArgs;
 use super::folder::Folder;
+use super::{AdmissionName, ReplayArgs};
 use crate::tierfile::{SUPERBLOCK_AREA_BYTES, Superblock};
 use crate::trace::Requests;
 
@@ -61,7 +61,7 @@ pub fn config(args: &ReplayArgs, requests: &Requests, folder: &Folder) -> Result
         FileTier {
             bytes,
             segment_bytes,
-            admission: args.admission.into(),
+            admission: args.admission.unwrap_or(AdmissionName::All).into(),
             endurance_bytes_per_day: args.endurance_per_day.unwrap_or(0),
             ..FileTier::NONE
         }
@@ -69,7 +69,7 @@ pub fn config(args: &ReplayArgs, requests: &Requests, folder: &Folder) -> Result
     Ok(Config {
         block_bytes,
         cpu_bytes: args.cpu_bytes.unwrap_or_else(|| CPU.bytes(all_bytes, block_bytes)),
-        policy: args.policy.into(),
+        policy: args.engine_policy()?.into(),
         workers_count: args.workers,
         huge_pages: HugePages::Advise,
         prefault: Prefault::All,

@@ -11,6 +11,7 @@
 
 mod error;
 mod requests;
+mod scan;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 pub use error::TraceError;
-pub use requests::{Request, Requests};
+pub use requests::{Request, Requests, block_tokens};
 
 /// What a zstd file begins with.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -29,16 +30,14 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 31;
 const LINE_BYTES_MAX: u64 = 64 << 20;
 
 /// A line.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Line {
-    /// Milliseconds from the start. Nothing reads it yet but the check that it is there.
-    #[serde(rename = "timestamp")]
-    _timestamp: f64,
+    /// When the request came: milliseconds from the start.
+    pub timestamp: f64,
     /// Tokens of the prompt.
     pub input_length: u64,
-    /// Tokens of the answer; as the time.
-    #[serde(rename = "output_length")]
-    _output_length: u64,
+    /// Tokens of the answer. Nothing reads it yet but the check that it is there.
+    pub output_length: u64,
     /// The blocks of the prompt, in order.
     pub hash_ids: Vec<u64>,
     /// The conversation.
@@ -77,19 +76,19 @@ impl Reader {
         })
     }
 
-    /// The next request; `None` at the end. Empty lines are passed over.
+    /// Reads the next request into `line`, whose memory is used again; `false` at the end. Empty lines are passed over.
     ///
     /// # Errors
     /// What is wrong with the line, with its number.
-    pub fn next_line(&mut self) -> Result<Option<Line>, TraceError> {
+    pub fn read(&mut self, line: &mut Line) -> Result<bool, TraceError> {
         loop {
             self.buffer.clear();
             self.line_number += 1;
-            let mut line = self.input.by_ref().take(LINE_BYTES_MAX);
-            line.read_until(b'\n', &mut self.buffer)
+            let mut rest = self.input.by_ref().take(LINE_BYTES_MAX);
+            rest.read_until(b'\n', &mut self.buffer)
                 .map_err(|error| TraceError::io(&self.path, self.line_number, &error))?;
             if self.buffer.is_empty() {
-                return Ok(None);
+                return Ok(false);
             }
             let ended = self.buffer.ends_with(b"\n");
             if !ended && self.buffer.len() as u64 == LINE_BYTES_MAX {
@@ -100,11 +99,14 @@ impl Reader {
                 ));
             }
             let text = self.buffer.trim_ascii();
-            if !text.is_empty() {
-                return serde_json::from_slice(text)
-                    .map(Some)
-                    .map_err(|error| TraceError::json(&self.path, self.line_number, ended, &error));
+            if text.is_empty() {
+                continue;
             }
+            if !scan::scan(text, line) {
+                *line = serde_json::from_slice(text)
+                    .map_err(|error| TraceError::json(&self.path, self.line_number, ended, &error))?;
+            }
+            return Ok(true);
         }
     }
 }

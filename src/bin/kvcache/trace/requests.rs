@@ -43,9 +43,8 @@ impl Requests {
     pub fn read(path: &Path, count_max: usize) -> Result<Self, TraceError> {
         let mut requests = Self::default();
         let mut reader = Reader::open(path)?;
-        while requests.list.len() < count_max
-            && let Some(line) = reader.next_line()?
-        {
+        let mut line = Line::default();
+        while requests.list.len() < count_max && reader.read(&mut line)? {
             requests.add(&line);
         }
         if requests.ids.is_empty() {
@@ -94,10 +93,15 @@ impl Requests {
 
     /// Tokens of a full block: traces do not say, but it is the power of two nearest to what requests have on average.
     pub fn block_tokens(&self) -> u64 {
-        let tokens: u64 = self.list.iter().map(|request| request.input_tokens).sum();
-        let each = tokens as f64 / self.ids.len() as f64;
-        each.max(1.0).log2().round().exp2() as u64
+        let tokens = self.list.iter().map(|request| request.input_tokens).sum();
+        block_tokens(tokens, self.blocks_count())
     }
+}
+
+/// Tokens of a full block where requests of so many blocks have so many tokens: the nearest power of two.
+pub fn block_tokens(tokens: u64, blocks: u64) -> u64 {
+    let each = tokens as f64 / blocks as f64;
+    each.max(1.0).log2().round().exp2() as u64
 }
 
 #[cfg(test)]

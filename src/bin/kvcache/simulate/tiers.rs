@@ -1,0 +1,224 @@
+//! One or two tiers of nothing but metadata, and the requests of a trace through them.
+//!
+//! All blocks of a request are looked up at once; hits are noted; then what is missing is inserted, in order. With a
+//! second tier, what the first one gives up is written to the second if it is not there and the admission takes it, and
+//! what hits in the second is copied up and stays below (lazy copy). A hit in the first tier is noted in the second,
+//! too: that is one entry in the engine.
+
+use std::time::Instant;
+
+use kvcache::policy::{Access, Shadow};
+
+use super::admission::{Admission, Found};
+use super::score::Score;
+use super::stream::{Batch, Request};
+use crate::latency::Latency;
+
+/// Accesses that are timed together, at least.
+const TIMED_ACCESSES: usize = 1 << 10;
+
+/// The second tier.
+struct Below<'m> {
+    shadow: Shadow<'m>,
+    admission: Box<dyn Admission>,
+    /// What is at each place of the first tier.
+    near: Vec<Access>,
+    hits: u64,
+    writes: u64,
+}
+
+/// What the second tier counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BelowCounts {
+    /// Blocks that hit here and not in the first tier.
+    pub hits: u64,
+    /// Blocks written.
+    pub writes: u64,
+}
+
+/// Tiers that requests go through.
+pub struct Tiers<'m> {
+    near: Shadow<'m>,
+    below: Option<Below<'m>>,
+    block_tokens: u64,
+    /// Where each block of the request in hand was.
+    found: Vec<(Found, u32)>,
+    score: Score,
+    /// In picoseconds, of each access in a group, on average.
+    times: Latency,
+}
+
+impl<'m> Tiers<'m> {
+    /// One tier, empty, with full blocks of `block_tokens`.
+    pub fn new(near: Shadow<'m>, block_tokens: u64) -> Self {
+        Self {
+            near,
+            below: None,
+            block_tokens,
+            found: Vec::new(),
+            score: Score::default(),
+            times: Latency::default(),
+        }
+    }
+
+    /// With a second tier below it. `near_capacity`: blocks of the first one.
+    pub fn with_below(mut self, near_capacity: u32, below: Shadow<'m>, admission: Box<dyn Admission>) -> Self {
+        self.below = Some(Below {
+            shadow: below,
+            admission,
+            near: vec![Access::default(); near_capacity as usize],
+            hits: 0,
+            writes: 0,
+        });
+        self
+    }
+
+    /// What was counted so far.
+    pub fn score(&self) -> Score {
+        self.score
+    }
+
+    /// What the second tier counted, if there is one.
+    pub fn below(&self) -> Option<BelowCounts> {
+        self.below.as_ref().map(|below| BelowCounts {
+            hits: below.hits,
+            writes: below.writes,
+        })
+    }
+
+    /// Time for one access, in nanoseconds: the median over groups of consecutive requests that have at least 1024
+    /// accesses together, of the time for the whole group over its accesses. 0 before the first group is full.
+    pub fn ns_per_access_p50(&self) -> f64 {
+        // The distribution is of picoseconds.
+        self.times.percentile_us(0.5)
+    }
+
+    /// Bytes that the first tier's policy takes for a block.
+    pub fn metadata_bytes_per_block(&self) -> f64 {
+        self.near.metadata_bytes_per_block()
+    }
+
+    /// Puts the requests of a batch through.
+    pub fn run(&mut self, batch: &Batch) {
+        let (mut begin, mut accesses) = (Instant::now(), 0);
+        for (request, fingerprints) in batch.requests() {
+            self.request(request, fingerprints);
+            accesses += fingerprints.len();
+            if accesses >= TIMED_ACCESSES {
+                let now = Instant::now();
+                let ps = now.duration_since(begin).as_nanos() * 1000 / accesses as u128;
+                self.times.add(u64::try_from(ps).unwrap_or(u64::MAX));
+                (begin, accesses) = (now, 0);
+            }
+        }
+    }
+
+    fn request(&mut self, request: &Request, fingerprints: &[u64]) {
+        self.near.set_now_ms(request.time_ms);
+        if let Some(below) = &mut self.below {
+            below.shadow.set_now_ms(request.time_ms);
+        }
+        self.look_up(request, fingerprints);
+        for place in 0..self.found.len() {
+            self.note(request, fingerprints, place);
+        }
+        for place in 0..self.found.len() {
+            // A block that comes twice in a request is there the second time.
+            if self.found[place].0 != Found::Near && self.near.find(fingerprints[place]).is_none() {
+                self.insert(access(request, fingerprints, place, self.block_tokens));
+            }
+        }
+    }
+
+    fn look_up(&mut self, request: &Request, fingerprints: &[u64]) {
+        let Self {
+            near,
+            below,
+            found,
+            score,
+            block_tokens,
+            ..
+        } = self;
+        let mut counting = score.request();
+        found.clear();
+        for (place, &fingerprint) in fingerprints.iter().enumerate() {
+            let where_found = match (near.find(fingerprint), below.as_ref()) {
+                (Some(there), _) => (Found::Near, there),
+                (None, Some(below)) => match below.shadow.find(fingerprint) {
+                    Some(there) => (Found::Below, there),
+                    None => (Found::Nowhere, 0),
+                },
+                (None, None) => (Found::Nowhere, 0),
+            };
+            counting.block(where_found.0 != Found::Nowhere, request.tokens(place, *block_tokens));
+            found.push(where_found);
+        }
+    }
+
+    fn note(&mut self, request: &Request, fingerprints: &[u64], place: usize) {
+        let (found, there) = self.found[place];
+        if found == Found::Near {
+            self.near.hit(there);
+        }
+        let Some(below) = &mut self.below else {
+            return;
+        };
+        let access = access(request, fingerprints, place, self.block_tokens);
+        below.admission.used(&access, found);
+        match found {
+            Found::Near => {
+                if let Some(there) = below.shadow.find(access.fingerprint) {
+                    below.shadow.hit(there);
+                }
+            }
+            Found::Below => {
+                below.hits += 1;
+                below.shadow.hit(there);
+            }
+            Found::Nowhere => {}
+        }
+    }
+
+    fn insert(&mut self, access: Access) {
+        let gone = self.near.insert(&access);
+        let Some(below) = &mut self.below else {
+            return;
+        };
+        // The newcomer has the place of what went.
+        let Some(there) = self.near.find(access.fingerprint) else {
+            return;
+        };
+        let leaving = std::mem::replace(&mut below.near[there as usize], access);
+        if let Some(fingerprint) = gone {
+            assert_eq!(leaving.fingerprint, fingerprint, "the newcomer has another place");
+            below.take(&leaving);
+        }
+    }
+}
+
+impl Below<'_> {
+    /// Takes what the first tier gave up, if it is to.
+    fn take(&mut self, leaving: &Access) {
+        if self.shadow.find(leaving.fingerprint).is_some() {
+            self.admission.left(leaving);
+        } else if self.admission.admits(leaving) {
+            self.writes += 1;
+            if let Some(dropped) = self.shadow.insert(leaving) {
+                self.admission.dropped(dropped);
+            }
+        }
+    }
+}
+
+/// What the policies are told of a block of a request.
+fn access(request: &Request, fingerprints: &[u64], place: usize, block_tokens: u64) -> Access {
+    let parent = place.checked_sub(1).and_then(|before| fingerprints.get(before));
+    Access {
+        fingerprint: fingerprints[place],
+        parent_fingerprint: parent.copied().unwrap_or(0),
+        depth: u16::try_from(place).unwrap_or(u16::MAX),
+        tokens: u16::try_from(request.tokens(place, block_tokens)).unwrap_or(u16::MAX),
+        conversation: request.conversation,
+        ..Access::default()
+    }
+}
