@@ -120,6 +120,13 @@
  * brings. After it no thread of the library allocates: not on the heap, not in the address space, not in files. Full
  * is an answer: a full tier evicts blocks by its policy, and answers KVC_AGAIN when everything is held.
  *
+ * With dedup blocks with different keys that hold the same bytes share one slot of the memory tier; each is found,
+ * removed, evicted, reported and written to file tiers by itself, and the slot is free again when the last of them
+ * has left memory. A put fills a slot of its own first and gives it back if the bytes are there already, so that also
+ * the second copy of a block may cost an eviction. Bytes are shared from one commit to the next: blocks that were
+ * copied up from a file tier, and blocks of which the same bytes were being committed at the same moment, have slots
+ * of their own.
+ *
  * File tiers are no exception. Their files get their full size when the engine opens, so that no write meets a full
  * file system; the plan names it (file_bytes). In memory they cost what the plan says: up to 220 bytes for each block
  * that a tier may know, and buffers for as many requests as its ..._depth.
@@ -660,6 +667,11 @@ typedef struct kvc_codec_config_t {
 /* Evict what is worth least to the program: see kvc_importance_begin. */
 #define KVC_POLICY_IMPORTANCE 7
 
+/* What will be wanted last goes first, learnt on line from how long blocks of its kind wait for their next use; of a
+ * prompt the tail before what comes before it. The default.
+ */
+#define KVC_POLICY_HAZARD 8
+
 /* Ordinary pages. The default. */
 #define KVC_HUGE_PAGES_OFF 0
 
@@ -729,7 +741,7 @@ typedef struct kvc_config_t {
      * how much. Required.
      */
     uint64_t cpu_bytes;
-    /* How victims are chosen (KVC_POLICY_...). Default KVC_POLICY_LRU. */
+    /* How victims are chosen (KVC_POLICY_...). Default KVC_POLICY_HAZARD. */
     uint64_t policy;
     /* Most views held at once (kvc_acquire), 1 to 2^20. Default 4096. */
     uint64_t pins_count;
@@ -883,6 +895,11 @@ typedef struct kvc_config_t {
      * table.
      */
     uint64_t importance_count;
+    /* 1 to let blocks with different keys that hold the same bytes share a slot of the memory tier, else 0. Then
+     * there can be up to twice as many blocks in memory as slots; each costs metadata as the plan says. At its commit
+     * each block is hashed, and compared whole with a block of the same digest before they share. Default 0.
+     */
+    uint64_t dedup;
 } kvc_config_t;
 
 /* Why a configuration was refused. Initialise with KVC_ERROR_INIT.
@@ -1446,9 +1463,13 @@ kvc_status_t kvc_reserve(const kvc_engine_t *engine,
  *
  * bytes says how much was filled in, from the beginning, at most what was reserved; 0 means all of it.
  *
+ * With dedup the bytes are hashed and, where a block with the same digest is in memory, compared with it; if they are
+ * the same the two blocks share that one's place.
+ *
  * Threads: any, at once; also another one than the one that reserved.
  *
- * Memory: reservation is borrowed and not changed. Its data must not be written any more.
+ * Memory: reservation is borrowed and not changed. Its data must not be written any more; with dedup it may be
+ * another block's already, and is not to be read either.
  *
  * Statuses: KVC_OK; KVC_E_STALE when it was committed or aborted already, or expired; KVC_E_TOO_LARGE for more bytes
  * than were reserved.
@@ -2126,6 +2147,12 @@ typedef struct kvc_stats_t {
     uint64_t quality_refusals;
     /* Blocks that were encoded anew on their way from one file tier to another. */
     uint64_t transcodes;
+    /* Blocks that were committed into the slot of another block with the same bytes (dedup). */
+    uint64_t dedup_hits;
+    /* Now: bytes of blocks in memory that share another block's slot instead of taking one of their own. */
+    uint64_t dedup_bytes_saved;
+    /* Times that two blocks had the same digest and other bytes, and did not share a slot. */
+    uint64_t dedup_collisions;
 } kvc_stats_t;
 
 /* What fits into the engine; does not change while it is open. Initialise with KVC_CAPACITY_INIT. */
@@ -2994,11 +3021,11 @@ KVC_ASSERT_(sizeof(kvc_done_t) == 32, "kvc_done_t has 32 bytes");
 KVC_ASSERT_(sizeof(kvc_event_t) == 64, "kvc_event_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_component_t) == 80, "kvc_component_t has 80 bytes");
 KVC_ASSERT_(sizeof(kvc_geometry_t) == 56, "kvc_geometry_t has 56 bytes");
-KVC_ASSERT_(sizeof(kvc_config_t) == 416, "kvc_config_t has 416 bytes");
+KVC_ASSERT_(sizeof(kvc_config_t) == 424, "kvc_config_t has 424 bytes");
 KVC_ASSERT_(sizeof(kvc_plan_t) == 2760, "kvc_plan_t has 2760 bytes");
 KVC_ASSERT_(sizeof(kvc_error_t) == 336, "kvc_error_t has 336 bytes");
 KVC_ASSERT_(sizeof(kvc_put_info_t) == 96, "kvc_put_info_t has 96 bytes");
-KVC_ASSERT_(sizeof(kvc_stats_t) == 536, "kvc_stats_t has 536 bytes");
+KVC_ASSERT_(sizeof(kvc_stats_t) == 560, "kvc_stats_t has 560 bytes");
 KVC_ASSERT_(sizeof(kvc_capacity_t) == 64, "kvc_capacity_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_histogram_t) == 64, "kvc_histogram_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_pin_info_t) == 64, "kvc_pin_info_t has 64 bytes");

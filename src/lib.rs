@@ -72,6 +72,7 @@ pub mod layout;
 pub mod limits;
 pub mod metrics;
 pub mod policy;
+pub mod prefetch;
 pub(crate) mod sync;
 pub mod tier;
 pub mod units;

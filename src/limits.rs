@@ -58,6 +58,10 @@ pub const PROMOTION_HITS_MAX: u64 = 255;
 pub const STALL_MS_MAX: u64 = 3600 * 1000;
 /// Longest time that a put may be told to wait for room, one hour.
 pub const WRITE_WAIT_MS_MAX: u64 = 3600 * 1000;
+/// Most conversations that prefetching remembers.
+pub const PREFETCH_CONVERSATIONS_COUNT_MAX: u64 = 1 << 20;
+/// Most successors that prefetching remembers.
+pub const PREFETCH_SUCCESSORS_COUNT_MAX: u64 = 1 << 16;
 /// Largest share of the slots, in thousandths, that ticks may be told to keep free.
 pub const SLOTS_FREE_PERMILLE_MAX: u64 = 500;
 

@@ -158,7 +158,9 @@ fn layouts_in_rust() -> BTreeMap<String, (usize, usize)> {
             disk_segment_bytes, disk_blocks_count, disk_depth, disk_admission, disk_endurance_bytes_per_day,
             disk_promotion_hits, disk_stall_ms, write_policy, damage, io_engine, file_overwrite,
             slots_free_low_permille, slots_free_high_permille, write_wait_ms, nvme_codec, disk_codec, codec_tables,
-            codec_tables_bytes, importance_count,
+            codec_tables_bytes, importance_count, dedup,
+            codec_tables_bytes, prefetch, prefetch_conversations_count, prefetch_successors_count,
+            prefetch_confidence_permille, prefetch_bytes, prefetch_bytes_per_second,
         }
         kvc_component_t { name, tier, metadata, offset, count, bytes_each, bytes }
         kvc_plan_t {
@@ -186,7 +188,9 @@ fn layouts_in_rust() -> BTreeMap<String, (usize, usize)> {
             nvme_reinserts, nvme_evictions, disk_hits, disk_writes, disk_write_bytes, disk_file_bytes,
             disk_read_bytes, disk_reinserts, disk_evictions, checksum_failures, io_errors, io_retries,
             writes_skipped, writes_refused, prefetches, flushes, blocks_recovered, blocks_damaged, removes_below,
-            codec_fallbacks, quality_refusals, transcodes,
+            codec_fallbacks, quality_refusals, transcodes, dedup_hits, dedup_bytes_saved, dedup_collisions,
+            codec_fallbacks, quality_refusals, transcodes, prefetch_wishes, prefetches_used, prefetches_late,
+            prefetches_wasted, prefetch_lead_ms,
         }
         kvc_capacity_t {
             struct_size, blocks_count, block_bytes, cpu_bytes, pins_count, lanes_count, lane_depth, bytes,

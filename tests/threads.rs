@@ -22,32 +22,80 @@ use kvcache::{Cache, Config, Key, Status};
 const BLOCK_BYTES: usize = 200;
 const KEYS_COUNT: u64 = 24;
 const CAPACITY: u64 = 8;
+/// More different contents than places, where keys share them.
+const SEEDS_COUNT: u64 = 11;
 const THREADS_COUNT: u64 = 3;
 const STEPS_COUNT: u64 = 150_000;
 /// Views held once, at the beginning; see [`open`].
 const PINS_COUNT: u64 = 2000;
 const WAIT: Duration = Duration::from_secs(30);
 
-fn config(policy: PolicyKind, workers_count: u64) -> Config {
+/// How a test's cache is opened, and so what its keys hold.
+#[derive(Clone, Copy, Debug)]
+struct Setup {
+    policy: PolicyKind,
+    workers_count: u64,
+    /// Whether keys hold the same bytes, a few of them each, and share slots.
+    dedup: bool,
+}
+
+impl Setup {
+    const PLAIN: Self = Self {
+        policy: PolicyKind::Lru,
+        workers_count: 0,
+        dedup: false,
+    };
+    const DEDUP: Self = Self {
+        dedup: true,
+        ..Self::PLAIN
+    };
+
+    /// What the contents of a key follow from.
+    fn seed(self, number: u64) -> u64 {
+        if self.dedup { number / 2 % SEEDS_COUNT } else { number }
+    }
+
+    /// How long the block of a key is.
+    fn bytes(self, number: u64) -> usize {
+        1 + (mix(self.seed(number)) % BLOCK_BYTES as u64) as usize
+    }
+
+    fn contents(self, number: u64) -> Vec<u8> {
+        let mut contents = vec![0; self.bytes(number)];
+        fill(&mut contents, self.seed(number));
+        contents
+    }
+
+    fn check(self, block: &[u8], number: u64) {
+        assert_eq!(
+            (block.len(), difference(block, self.seed(number))),
+            (self.bytes(number), None),
+            "key {number}"
+        );
+    }
+}
+
+fn config(setup: Setup) -> Config {
     Config {
         block_bytes: BLOCK_BYTES as u64,
         cpu_bytes: CAPACITY * 256,
-        policy,
+        policy: setup.policy,
         pins_count: PINS_COUNT,
         stripes_count: 2,
         lanes_count: THREADS_COUNT,
         lane_depth: 8,
         events_count: 1 << 20,
-        workers_count,
+        workers_count: setup.workers_count,
+        dedup: setup.dedup,
         ..Config::default()
     }
 }
 
 /// Opens a cache whose evictors have to look through many pins, all free: so the moment between condemning a block and
 /// the verdict is long, and much happens in it.
-fn open(policy: PolicyKind, workers_count: u64) -> Cache {
-    let cache = Cache::open(&config(policy, workers_count)).unwrap();
-    assert!(cache.put(&key(0), &contents(0), &PutInfo::default()).is_ok());
+fn open(setup: Setup) -> Cache {
+    let cache = Cache::open(&config(setup)).unwrap();
+    assert!(cache.put(&key(0), &setup.contents(0), &PutInfo::default()).is_ok());
     let views: Vec<RawView> = (0..PINS_COUNT).map_while(|_| cache.acquire_raw(&key(0)).ok()).collect();
     assert_eq!(views.len() as u64, PINS_COUNT);
     assert!(views.iter().all(|view| cache.release_raw(view) == Ok(())));
@@ -61,25 +109,6 @@ fn key(number: u64) -> Key {
 
 fn number(key: &Key) -> u64 {
     key.words()[0]
-}
-
-/// How long the block of a key is.
-fn bytes(number: u64) -> usize {
-    1 + (mix(number) % BLOCK_BYTES as u64) as usize
-}
-
-fn contents(number: u64) -> Vec<u8> {
-    let mut contents = vec![0; bytes(number)];
-    fill(&mut contents, number);
-    contents
-}
-
-fn check(block: &[u8], number: u64) {
-    assert_eq!(
-        (block.len(), difference(block, number)),
-        (bytes(number), None),
-        "key {number}"
-    );
 }
 
 /// Draws numbers of a thread's own.
@@ -99,7 +128,7 @@ fn may(answer: Status) {
 }
 
 /// One thread's part: every operation there is on `keys`, checked by contents.
-fn work(cache: &Cache, seed: u64, keys: u64) {
+fn work(cache: &Cache, setup: Setup, seed: u64, keys: u64) {
     let mut random = Random(seed << 32);
     let mut views: Vec<(u64, RawView)> = Vec::new();
     let mut target = vec![0; BLOCK_BYTES];
@@ -113,23 +142,23 @@ fn work(cache: &Cache, seed: u64, keys: u64) {
             ..PutInfo::default()
         };
         match random.below(40) {
-            0..=9 => match cache.put(&key(chosen), &contents(chosen), &info) {
+            0..=9 => match cache.put(&key(chosen), &setup.contents(chosen), &info) {
                 Ok(block) => assert!(u64::from(block.index) < cache.plan().entries_count()),
                 Err(status) => may(status),
             },
             10..=19 => match cache.get(&key(chosen), &mut target, Temperature::Auto) {
-                Ok(length) => check(&target[..length as usize], chosen),
+                Ok(length) => setup.check(&target[..length as usize], chosen),
                 Err(status) => assert_eq!(status, Status::Miss),
             },
             20..=24 => match cache.acquire_raw(&key(chosen)) {
                 Ok(view) => views.push((chosen, view)),
                 Err(status) => assert!([Status::Miss, Status::Again].contains(&status)),
             },
-            25 | 26 => match cache.reserve(&key(chosen), bytes(chosen) as u64, &info) {
+            25 | 26 => match cache.reserve(&key(chosen), setup.bytes(chosen) as u64, &info) {
                 Ok(mut reservation) => {
                     // Wrong bytes first: nobody may see them.
-                    fill(&mut reservation, !chosen);
-                    fill(&mut reservation, chosen);
+                    fill(&mut reservation, !setup.seed(chosen));
+                    fill(&mut reservation, setup.seed(chosen));
                     if random.below(2) == 0 {
                         reservation.commit().expect("it is this thread's");
                     }
@@ -160,7 +189,7 @@ fn work(cache: &Cache, seed: u64, keys: u64) {
         while views.len() > held_max || (!views.is_empty() && random.below(6) == 0) {
             let (number, view) = views.swap_remove(0);
             // SAFETY: the view is held and pins do not expire here.
-            check(
+            setup.check(
                 unsafe { core::slice::from_raw_parts(view.data, view.bytes as usize) },
                 number,
             );
@@ -181,25 +210,36 @@ fn resident(cache: &Cache) -> Vec<u64> {
 }
 
 /// Nothing is held any more: what is left is what can be found, and then nothing.
-fn check_all_is_there(cache: &Cache) {
+fn check_all_is_there(cache: &Cache, setup: Setup) {
     let stats = cache.stats();
     assert!(cache.is_idle());
     assert_eq!((stats.pins_held, stats.blocks_reserved), (0, 0));
+    let left = resident(cache);
     assert_eq!(
         stats.blocks_resident,
-        resident(cache).len() as u64,
+        left.len() as u64,
         "a key twice, or a block that is not found"
     );
-    assert_eq!(stats.slots_free + stats.blocks_resident, CAPACITY, "a place was lost");
+    if setup.dedup {
+        let bytes: u64 = left.iter().map(|number| setup.bytes(*number) as u64).sum();
+        let shared = stats.blocks_resident + stats.slots_free - CAPACITY;
+        assert!((stats.dedup_bytes_saved < bytes) && (shared == 0) == (stats.dedup_bytes_saved == 0));
+        assert_eq!(stats.counter(Counter::DedupCollisions), 0);
+    } else {
+        assert_eq!(stats.slots_free + stats.blocks_resident, CAPACITY, "a place was lost");
+    }
     // Each place can be used: so many puts work with nothing else there.
     let keys: Vec<Key> = (0..KEYS_COUNT).map(key).collect();
     assert_eq!(cache.remove(&keys), stats.blocks_resident);
     let before = cache.stats();
     assert_eq!((before.slots_free, before.blocks_resident), (CAPACITY, 0));
+    assert_eq!(before.dedup_bytes_saved, 0, "a reference was lost");
     for number in 0..CAPACITY {
-        assert!(cache.put(&key(number), &contents(number), &PutInfo::default()).is_ok());
+        let contents = [number as u8 + 1; BLOCK_BYTES];
+        assert!(cache.put(&key(number), &contents, &PutInfo::default()).is_ok());
     }
     let after = cache.stats();
+    assert_eq!((after.slots_free, after.dedup_bytes_saved), (0, 0));
     assert_eq!(after.counter(Counter::Evictions), before.counter(Counter::Evictions));
     assert_eq!(resident(cache), (0..CAPACITY).collect::<Vec<_>>());
 }
@@ -256,22 +296,27 @@ fn replayed(cache: &Cache) -> Vec<u64> {
 
 #[test]
 fn every_operation_from_every_thread() {
-    for policy in [PolicyKind::Lru, PolicyKind::S3Fifo] {
-        let cache = open(policy, 0);
+    let s3fifo = Setup {
+        policy: PolicyKind::S3Fifo,
+        ..Setup::PLAIN
+    };
+    for setup in [Setup::PLAIN, s3fifo, Setup::DEDUP] {
+        let cache = open(setup);
         thread::scope(|scope| {
             for seed in 1..=THREADS_COUNT {
                 let cache = &cache;
-                scope.spawn(move || work(cache, seed, KEYS_COUNT));
+                scope.spawn(move || work(cache, setup, seed, KEYS_COUNT));
             }
         });
         let stats = cache.stats();
+        assert_eq!(stats.counter(Counter::DedupHits) > 1000, setup.dedup);
         assert!(stats.counter(Counter::Evictions) > 1000, "the test has to evict");
         assert!(
             stats.counter(Counter::EvictionRollbacks) > 0,
             "the test has to meet pins"
         );
         assert_eq!(replayed(&cache), resident(&cache));
-        check_all_is_there(&cache);
+        check_all_is_there(&cache, setup);
         cache.close().map_err(|(_, status)| status).expect("nothing is held");
     }
 }
@@ -279,15 +324,17 @@ fn every_operation_from_every_thread() {
 /// Keys that fewer threads fight for more: puts of a key meet puts, removals and evictions of the same key.
 #[test]
 fn four_keys_between_three_threads() {
-    let cache = open(PolicyKind::Lru, 0);
-    thread::scope(|scope| {
-        for seed in 1..=THREADS_COUNT {
-            let cache = &cache;
-            scope.spawn(move || work(cache, seed, 4));
-        }
-    });
-    assert_eq!(replayed(&cache), resident(&cache));
-    check_all_is_there(&cache);
+    for setup in [Setup::PLAIN, Setup::DEDUP] {
+        let cache = open(setup);
+        thread::scope(|scope| {
+            for seed in 1..=THREADS_COUNT {
+                let cache = &cache;
+                scope.spawn(move || work(cache, setup, seed, 4));
+            }
+        });
+        assert_eq!(replayed(&cache), resident(&cache));
+        check_all_is_there(&cache, setup);
+    }
 }
 
 /// Lets a number of threads begin each round at the same moment, give or take what each adds by chance.
@@ -316,7 +363,8 @@ impl Rounds {
 #[test]
 fn one_of_two_producers_stores_a_key() {
     const ROUNDS_COUNT: u64 = 60_000;
-    let cache = open(PolicyKind::Lru, 0);
+    let setup = Setup::PLAIN;
+    let cache = open(setup);
     let rounds = Rounds {
         threads_count: 2,
         arrived: AtomicU64::new(0),
@@ -331,7 +379,7 @@ fn one_of_two_producers_stores_a_key() {
                 for round in 0..ROUNDS_COUNT {
                     rounds.meet(2 * round);
                     (0..random.below(60)).for_each(|_| core::hint::spin_loop());
-                    match cache.put(&key(3), &contents(3), &PutInfo::default()) {
+                    match cache.put(&key(3), &setup.contents(3), &PutInfo::default()) {
                         Ok(_) => {
                             stored.fetch_add(1, Ordering::Relaxed);
                         }
@@ -346,7 +394,7 @@ fn one_of_two_producers_stores_a_key() {
         }
     });
     assert_eq!((stored.into_inner(), wrong.into_inner()), (ROUNDS_COUNT, 0));
-    check_all_is_there(&cache);
+    check_all_is_there(&cache, setup);
 }
 
 /// Counts a thread out, also one that fails.
@@ -362,7 +410,11 @@ impl Drop for Leaves<'_> {
 /// Who alone puts a key finds it gone after it removed it, whatever evictors and readers do with it meanwhile.
 #[test]
 fn what_was_removed_is_not_found() {
-    let cache = open(PolicyKind::Lru, 0);
+    [Setup::PLAIN, Setup::DEDUP].into_iter().for_each(removed_is_not_found);
+}
+
+fn removed_is_not_found(setup: Setup) {
+    let cache = open(setup);
     let running = AtomicU64::new(2);
     thread::scope(|scope| {
         for owner in 0..2 {
@@ -377,7 +429,7 @@ fn what_was_removed_is_not_found() {
                         namespace_id: owner,
                         ..PutInfo::default()
                     };
-                    match cache.put(&key(mine), &contents(mine), &info) {
+                    match cache.put(&key(mine), &setup.contents(mine), &info) {
                         Ok(_) => {}
                         Err(status) => may(status),
                     }
@@ -409,20 +461,25 @@ fn what_was_removed_is_not_found() {
                 }
                 if views.len() > 4 {
                     let (number, view) = views.pop_front().expect("there are five");
-                    check(&view, number);
+                    setup.check(&view, number);
                 }
                 (0..2000).for_each(|_| core::hint::spin_loop());
             }
         });
     });
     assert_eq!(replayed(&cache), resident(&cache));
-    check_all_is_there(&cache);
+    check_all_is_there(&cache, setup);
 }
 
 /// Each thread's lane beside the others' calls: each completion comes once, to its lane, with the right bytes.
-fn lanes(workers_count: u64) {
+fn lanes(workers_count: u64, dedup: bool) {
     const BATCH: usize = 4;
-    let cache = open(PolicyKind::S3Fifo, workers_count);
+    let setup = Setup {
+        policy: PolicyKind::S3Fifo,
+        workers_count,
+        dedup,
+    };
+    let cache = open(setup);
     thread::scope(|scope| {
         for seed in 1..=THREADS_COUNT {
             let cache = &cache;
@@ -431,7 +488,7 @@ fn lanes(workers_count: u64) {
                 for _ in 0..STEPS_COUNT / 400 {
                     let lane = cache.lane_open().expect("a lane for each thread");
                     for _ in 0..10 {
-                        batch::<BATCH>(cache, lane, &mut random);
+                        batch::<BATCH>(cache, setup, lane, &mut random);
                     }
                     assert_eq!(cache.lane_close(lane), Ok(()), "everything was reaped");
                     assert_eq!(cache.lane_close(lane), Err(Status::Stale));
@@ -444,17 +501,17 @@ fn lanes(workers_count: u64) {
     assert_eq!(submitted, stats.counter(Counter::OperationsCompleted));
     assert_eq!(submitted, THREADS_COUNT * (STEPS_COUNT / 400) * 10 * BATCH as u64);
     assert_eq!(replayed(&cache), resident(&cache));
-    check_all_is_there(&cache);
+    check_all_is_there(&cache, setup);
 }
 
-fn batch<const COUNT: usize>(cache: &Cache, lane: LaneRef, random: &mut Random) {
+fn batch<const COUNT: usize>(cache: &Cache, setup: Setup, lane: LaneRef, random: &mut Random) {
     let numbers: [u64; COUNT] = core::array::from_fn(|_| random.below(KEYS_COUNT));
     let puts: [bool; COUNT] = core::array::from_fn(|_| random.below(2) == 0);
     let keys = numbers.map(key);
     let mut blocks: Vec<Vec<u8>> = (0..COUNT)
         .map(|at| {
             if puts[at] {
-                contents(numbers[at])
+                setup.contents(numbers[at])
             } else {
                 vec![0; BLOCK_BYTES]
             }
@@ -483,18 +540,18 @@ fn batch<const COUNT: usize>(cache: &Cache, lane: LaneRef, random: &mut Random) 
     for at in (0..COUNT).rev() {
         let done = cache.wait(lane, tickets[at], WAIT).expect("it is done in time");
         assert_eq!(cache.poll(lane, tickets[at]), Err(Status::Stale));
-        check_done(&done, at, numbers[at], puts[at], &blocks[at]);
+        check_done(&done, setup, at, (numbers[at], puts[at]), &blocks[at]);
         if cancelled == at && cancel == Some(Ok(())) {
             assert_eq!(done.status, Status::Cancelled.code());
         }
     }
 }
 
-fn check_done(done: &Completion, at: usize, number: u64, put: bool, block: &[u8]) {
+fn check_done(done: &Completion, setup: Setup, at: usize, (number, put): (u64, bool), block: &[u8]) {
     assert_eq!(done.user_data, at as u64);
     match Status::from_code(done.status) {
         Some(Status::Ok) if put => assert_eq!(done.result, 1),
-        Some(Status::Ok) => check(&block[..done.result as usize], number),
+        Some(Status::Ok) => setup.check(&block[..done.result as usize], number),
         Some(Status::Cancelled) => {}
         Some(status) if put => may(status),
         status => assert_eq!(status, Some(Status::Miss)),
@@ -503,15 +560,16 @@ fn check_done(done: &Completion, at: usize, number: u64, put: bool, block: &[u8]
 
 #[test]
 fn lanes_in_tick_mode() {
-    lanes(0);
+    lanes(0, false);
 }
 
 #[test]
 fn lanes_with_one_worker() {
-    lanes(1);
+    lanes(1, false);
+    lanes(1, true);
 }
 
 #[test]
 fn lanes_with_two_workers() {
-    lanes(2);
+    lanes(2, false);
 }

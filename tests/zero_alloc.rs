@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use kvcache::block::{BlockRef, PinRef, PutInfo};
 use kvcache::codec::{BlockCodec, CodecChoice, CodecKind, Isa, Scratch, Tables};
-use kvcache::config::{FileTier, IoEngine, PolicyKind};
+use kvcache::config::{FileTier, IoEngine, PolicyKind, Prefetch};
 use kvcache::copy::Temperature;
 use kvcache::engine::{Completion, LaneRef, Opcode, PinInfo, RawView, Submission, TicketRef};
 use kvcache::geometry::{Dtype, Geometry, Shape};
@@ -221,7 +221,7 @@ fn round(cache: &Cache, desk: &mut Desk) {
 fn upkeep(cache: &Cache, desk: &mut Desk, round: u64) {
     cache.tick(0);
     let stats = cache.stats();
-    assert!(stats.blocks_resident <= CAPACITY + THREADS_COUNT);
+    assert!(stats.blocks_resident <= cache.capacity().blocks_count + THREADS_COUNT);
     let mut sequence = desk.sequence;
     cache.events_read(&mut sequence, &mut desk.events);
     desk.sequence = sequence;
@@ -299,7 +299,7 @@ fn lane(cache: &Cache, desk: &mut Desk) {
     desk.operations += 16;
 }
 
-fn config(policy: PolicyKind, workers_count: u64) -> Config {
+fn config(policy: PolicyKind, workers_count: u64, dedup: bool) -> Config {
     Config {
         block_bytes: BLOCK_BYTES as u64,
         cpu_bytes: CAPACITY * BLOCK_BYTES as u64,
@@ -312,6 +312,7 @@ fn config(policy: PolicyKind, workers_count: u64) -> Config {
         workers_count,
         pin_expiry_ms: 60_000,
         reservation_expiry_ms: 60_000,
+        dedup,
         ..Config::default()
     }
 }
@@ -354,8 +355,8 @@ fn sealed(threads_count: u64, work: impl Fn(u64, &mut Desk) + Sync) -> u64 {
     operations.into_inner()
 }
 
-fn run_sealed(policy: PolicyKind, workers_count: u64) {
-    let cache = Cache::open(&config(policy, workers_count)).expect("a small cache");
+fn run_sealed(policy: PolicyKind, workers_count: u64, dedup: bool) {
+    let cache = Cache::open(&config(policy, workers_count, dedup)).expect("a small cache");
     let operations = sealed(THREADS_COUNT, |_, desk| {
         for number in 0.. {
             round(&cache, desk);
@@ -375,6 +376,11 @@ fn run_sealed(policy: PolicyKind, workers_count: u64) {
         stats.counter(Counter::OperationsCompleted) > 10_000,
         "the run has to use lanes"
     );
+    assert_eq!(
+        stats.counter(Counter::DedupHits) > 10_000,
+        dedup,
+        "the run has to share slots, or not"
+    );
     assert!(cache.is_idle());
     println!(
         "{operations} operations, {} evictions",
@@ -385,7 +391,7 @@ fn run_sealed(policy: PolicyKind, workers_count: u64) {
 // The file tiers.
 
 /// Files in which a few hundred blocks are too many, so that segments are given up all the time.
-fn config_files(io_engine: IoEngine, workers_count: u64) -> Config {
+fn config_files(io_engine: IoEngine, workers_count: u64, dedup: bool) -> Config {
     let tier = |segments_count, segment_bytes, kind| FileTier {
         bytes: (64 << 10) + segments_count * segment_bytes,
         segment_bytes,
@@ -409,7 +415,13 @@ fn config_files(io_engine: IoEngine, workers_count: u64) -> Config {
         nvme: tier(6, 32 << 10, CodecKind::I8),
         disk: tier(8, 64 << 10, CodecKind::T3),
         io_engine,
-        ..config(PolicyKind::Lru, workers_count)
+        prefetch: Prefetch {
+            turns: true,
+            sequences: true,
+            successors: true,
+            ..Prefetch::OFF
+        },
+        ..config(PolicyKind::Lru, workers_count, dedup)
     }
 }
 
@@ -441,7 +453,7 @@ fn round_below(cache: &Cache, desk: &mut Desk, number: u64) {
     desk.operations += 16;
 }
 
-fn run_sealed_files(io_engine: IoEngine, workers_count: u64, rounds: u64) {
+fn run_sealed_files(io_engine: IoEngine, workers_count: u64, dedup: bool, rounds: u64) {
     let folder = env::temp_dir().join(format!("kvcache-sealed-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder for the files");
     let (nvme, disk) = (folder.join("nvme"), folder.join("disk"));
@@ -450,7 +462,7 @@ fn run_sealed_files(io_engine: IoEngine, workers_count: u64, rounds: u64) {
         disk: Some(&disk),
         tables: None,
     };
-    let cache = Cache::open_with(&config_files(io_engine, workers_count), &paths).expect("small files");
+    let cache = Cache::open_with(&config_files(io_engine, workers_count, dedup), &paths).expect("small files");
     let operations = sealed(THREADS_COUNT, |_, desk| {
         for number in 0..rounds {
             round(&cache, desk);
@@ -479,6 +491,7 @@ fn run_sealed_files(io_engine: IoEngine, workers_count: u64, rounds: u64) {
         );
     }
     assert_eq!(stats.counter(Counter::ChecksumFailures), 0);
+    assert_eq!(stats.counter(Counter::DedupHits) > 100, dedup);
     println!(
         "{operations} operations, {} writes ({io_name})",
         stats.counter(Counter::NvmeWrites)
@@ -492,13 +505,15 @@ fn run_sealed_files(io_engine: IoEngine, workers_count: u64, rounds: u64) {
 fn child() {
     let Ok(case) = env::var(CASE) else { return };
     match case.as_str() {
-        "ticks-lru" => run_sealed(PolicyKind::Lru, 0),
-        "ticks-s3fifo" => run_sealed(PolicyKind::S3Fifo, 0),
-        "one-worker" => run_sealed(PolicyKind::S3Fifo, 1),
-        "two-workers" => run_sealed(PolicyKind::Lru, 2),
-        "files-ticks" => run_sealed_files(IoEngine::Auto, 0, 1500),
-        "files-worker" => run_sealed_files(IoEngine::Auto, 1, 300),
-        "files-positional" => run_sealed_files(IoEngine::Positional, 0, 1500),
+        "ticks-lru" => run_sealed(PolicyKind::Lru, 0, false),
+        "ticks-s3fifo" => run_sealed(PolicyKind::S3Fifo, 0, false),
+        "one-worker" => run_sealed(PolicyKind::S3Fifo, 1, false),
+        "two-workers" => run_sealed(PolicyKind::Lru, 2, false),
+        "dedup" => run_sealed(PolicyKind::Lru, 1, true),
+        "files-ticks" => run_sealed_files(IoEngine::Auto, 0, false, 1500),
+        "files-worker" => run_sealed_files(IoEngine::Auto, 1, false, 300),
+        "files-positional" => run_sealed_files(IoEngine::Positional, 0, false, 1500),
+        "files-dedup" => run_sealed_files(IoEngine::Positional, 0, true, 300),
         "codecs" => codecs::run_sealed_codecs(),
         "break-alloc" => {
             sealed(1, |_, desk| desk.text = vec![0; 1000]);
@@ -579,6 +594,16 @@ fn one_worker() {
 #[test]
 fn two_workers() {
     assert_passes("two-workers");
+}
+
+#[test]
+fn with_slots_that_are_shared() {
+    assert_passes("dedup");
+}
+
+#[test]
+fn file_tiers_below_slots_that_are_shared() {
+    assert_passes("files-dedup");
 }
 
 #[test]

@@ -59,6 +59,7 @@ fn config(input: &mut Input<'_>) -> Config {
             15 => config.write_wait_ms = number,
             16 => (config.slots_free_low_permille, config.slots_free_high_permille) = (number, input.number()),
             20 => config.importance_count = number,
+            19 => config.dedup = number.is_multiple_of(2),
             17 | 18 => {
                 let file = if field % 21 == 17 {
                     &mut config.nvme

@@ -246,6 +246,12 @@ impl Entry {
             .store(parent.map_or(0, |place| place + 1), Ordering::Relaxed);
     }
 
+    /// Changes the slot of a block that the calling thread has claimed, before it is published.
+    pub(crate) fn set_slot(&self, slot: u32) {
+        // Relaxed: published by the store in `publish`.
+        self.slot.store(slot, Ordering::Relaxed);
+    }
+
     /// How many bytes from the first are there.
     pub(crate) fn ready(&self) -> u32 {
         // Acquire: partner is the release in `set_ready`; the bytes are there with it.

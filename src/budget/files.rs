@@ -17,7 +17,7 @@ pub(super) fn check(config: &Config, slots_count: u64, nvme: &LogLayout, disk: &
     check_tier(config, &config.nvme, nvme, Tier::Nvme)?;
     check_tier(config, &config.disk, disk, Tier::Disk)?;
     // The memory tier alone is within the bound; what is left is for the NVMe tier, then for the disk tier.
-    let mut left = limits::BLOCKS_COUNT_MAX - slots_count;
+    let mut left = limits::BLOCKS_COUNT_MAX - slots_count * config.blocks_per_slot();
     for (layout, tier) in [(nvme, Tier::Nvme), (disk, Tier::Disk)] {
         if layout.blocks_count > left {
             return Err(refusal(

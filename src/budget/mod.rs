@@ -4,6 +4,7 @@ mod codec;
 mod files;
 mod log;
 mod policy;
+mod prefetch;
 
 pub(crate) use codec::trellis_mean_bytes;
 pub use codec::{
@@ -16,6 +17,11 @@ pub use log::{
     SUPERBLOCK_AREA_BYTES, TABLE_ENTRY_BYTES,
 };
 pub(crate) use policy::Needs;
+
+pub(crate) use prefetch::{
+    PREFETCH_CONVERSATION_WORDS, PREFETCH_DESK_WORDS, PREFETCH_NEWS_COUNT, PREFETCH_PLANNER_WORDS,
+    PREFETCH_STREAM_WORDS, PREFETCH_SUCCESSOR_WORDS, PrefetchLayout,
+};
 
 use crate::config::Config;
 use crate::error::ConfigError;
@@ -36,6 +42,9 @@ pub const LANE_BYTES: u64 = 1280;
 pub const BUCKET_ENTRIES: u64 = 28;
 /// Blocks per bucket when the engine is full; see the index for how many lie further on than their home then.
 const BUCKET_BLOCKS: u64 = 25;
+
+/// Slots that share a cache line of the table of digests: 8 cells, two to a slot; asserted by the memory tier.
+pub const DIGEST_LINE_SLOTS: u64 = 4;
 
 /// What a component of the plan is for; its place in [`Plan::components`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +80,10 @@ pub enum Part {
     Inbox,
     /// Links of the free slots.
     SlotLinks,
+    /// References and digest of each slot, where blocks share slots.
+    SlotShares,
+    /// By digest, the slots that may be shared.
+    SlotDigests,
     /// Shared words of the lanes.
     Lanes,
     /// Rings and free links of the lanes: four half words a ticket.
@@ -87,6 +100,8 @@ pub enum Part {
     DiskWords,
     /// As [`Part::NvmeLog`].
     DiskLog,
+    /// What prefetching remembers.
+    Prefetch,
     /// The NVMe tier's buffers for direct memory access: the first part that is no bookkeeping.
     NvmeFrames,
     /// Room for a block on its way from one segment to another, or to the next tier.
@@ -137,10 +152,12 @@ pub struct Plan {
     bytes: u64,
     blocks_count: u64,
     below_count: u64,
+    shares_count: u64,
     slots_count: u64,
     slot_bytes: u64,
     nvme: LogLayout,
     disk: LogLayout,
+    prefetch: PrefetchLayout,
 }
 
 impl Plan {
@@ -156,13 +173,15 @@ impl Plan {
         let disk = LogLayout::compute(config, Tier::Disk);
         files::check(config, slots_count, &nvme, &disk)?;
         let below_count = nvme.blocks_count + disk.blocks_count;
-        let blocks_count = slots_count + below_count;
+        let shares_count = slots_count * (config.blocks_per_slot() - 1);
+        let blocks_count = slots_count + shares_count + below_count;
         let buckets_count = blocks_count.div_ceil(BUCKET_BLOCKS);
         let entries_count = buckets_count * BUCKET_ENTRIES;
         let stripes = config.stripes_count;
         let pins_per_stripe = config.pins_per_stripe();
         let needs = Needs::of(config.policy, entries_count);
         let codec_bytes = codec::work_bytes(config);
+        let prefetch = PrefetchLayout::of(config, entries_count);
         let parts = [
             ("control", 1, 8192),
             ("counters", stripes, COUNTER_WORDS_PER_STRIPE * 8),
@@ -179,6 +198,16 @@ impl Plan {
             ("importance table", importance_cells(config) * 2, 8),
             ("policy inbox", entries_count, 4),
             ("free slot links", slots_count, 4),
+            ("slot shares", if config.dedup { slots_count } else { 0 }, 16),
+            (
+                "slot digests",
+                if config.dedup {
+                    slots_count.div_ceil(DIGEST_LINE_SLOTS)
+                } else {
+                    0
+                },
+                64,
+            ),
             ("lanes", config.lanes_count, LANE_BYTES),
             ("lane rings", config.lanes_count * config.lane_depth, 16),
             ("lane tickets", config.lanes_count * config.lane_depth, TICKET_BYTES),
@@ -187,6 +216,7 @@ impl Plan {
             ("nvme log state", nvme.words_count(), 8),
             ("disk locations", if disk.exists() { entries_count } else { 0 }, 16),
             ("disk log state", disk.words_count(), 8),
+            ("prefetch", prefetch.words_count(), 8),
             ("nvme frames", nvme.frames_count, nvme.frame_stride_bytes),
             ("nvme transfer", u64::from(nvme.exists()), nvme.transfer_bytes),
             ("disk frames", disk.frames_count, disk.frame_stride_bytes),
@@ -227,10 +257,12 @@ impl Plan {
             bytes: offset,
             blocks_count,
             below_count,
+            shares_count,
             slots_count,
             slot_bytes,
             nvme,
             disk,
+            prefetch,
         })
     }
 
@@ -285,6 +317,11 @@ impl Plan {
         self.below_count
     }
 
+    /// Most blocks in memory beyond one for each slot: those that share another one's.
+    pub fn shares_count(&self) -> u64 {
+        self.shares_count
+    }
+
     /// How a file tier is laid out; all zero where there is none.
     pub fn log(&self, tier: Tier) -> LogLayout {
         match tier {
@@ -292,6 +329,11 @@ impl Plan {
             Tier::Disk => self.disk,
             _ => LogLayout::default(),
         }
+    }
+
+    /// How what prefetching remembers is laid out; all zero where it is off.
+    pub(crate) fn prefetch(&self) -> PrefetchLayout {
+        self.prefetch
     }
 
     /// Slots of the memory tier.
@@ -315,6 +357,8 @@ impl Plan {
             Part::PolicyHeads,
             Part::Inbox,
             Part::SlotLinks,
+            Part::SlotShares,
+            Part::SlotDigests,
             Part::LowerQueues,
             Part::NvmeWords,
             Part::DiskWords,
@@ -392,6 +436,28 @@ mod tests {
         assert_eq!(metadata, plan.metadata_bytes(), "bookkeeping lies first, in one piece");
         assert_eq!(plan.components().last(), Some(plan.part(Part::Slots)));
         assert_eq!(plan.blocks_count(), plan.slots_count() + plan.below_count());
+    }
+
+    #[test]
+    fn slots_that_are_shared_have_blocks_and_metadata_for_two_each_and_others_nothing() {
+        let mut config = Config {
+            block_bytes: 64,
+            cpu_bytes: 64 * 1001,
+            ..Config::default()
+        };
+        let without = Plan::compute(&config).unwrap();
+        assert_eq!((without.blocks_count(), without.shares_count()), (1001, 0));
+        assert_eq!(
+            without.part(Part::SlotShares).bytes + without.part(Part::SlotDigests).bytes,
+            0
+        );
+        config.dedup = true;
+        let with = Plan::compute(&config).unwrap();
+        assert_eq!((with.slots_count(), with.slots_bytes()), (1001, without.slots_bytes()));
+        assert_eq!((with.blocks_count(), with.shares_count()), (2002, 1001));
+        assert!(with.entries_count() >= 2002);
+        assert_eq!(with.part(Part::SlotShares).count, 1001);
+        assert_eq!(with.part(Part::SlotDigests).count, 251);
     }
 
     #[test]

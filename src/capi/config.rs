@@ -21,7 +21,7 @@ use super::growable::{Growable, growable, read, target, target_optional, zeroed}
 use super::guard::plain;
 use super::version::kvc_status_t;
 use crate::config::{
-    Admission, CodecChoice, Config, Damage, FileTier, HugePages, IoEngine, PolicyKind, Prefault, WritePolicy,
+    Admission, CodecChoice, Config, Damage, FileTier, HugePages, IoEngine, PolicyKind, Prefault, Prefetch, WritePolicy,
 };
 use crate::error::{ConfigError, Status};
 use crate::host::Paths;
@@ -45,6 +45,9 @@ pub const KVC_POLICY_SIEVE: u64 = 5;
 pub const KVC_POLICY_GDSF: u64 = 6;
 /// Evict what is worth least to the program: see `kvc_importance_begin`.
 pub const KVC_POLICY_IMPORTANCE: u64 = 7;
+/// What will be wanted last goes first, learnt on line from how long blocks of its kind wait for their next use; of a
+/// prompt the tail before what comes before it. The default.
+pub const KVC_POLICY_HAZARD: u64 = 8;
 
 /// Ordinary pages. The default.
 pub const KVC_HUGE_PAGES_OFF: u64 = 0;
@@ -90,6 +93,13 @@ pub const KVC_IO_URING: u64 = 2;
 /// The NVMe tier uses positional reads and writes, on the thread that drives it.
 pub const KVC_IO_POSITIONAL: u64 = 3;
 
+/// The blocks of a conversation are copied up before its next request is due.
+pub const KVC_PREFETCH_TURNS: u64 = 1;
+/// Sequences and strides are followed: reading every n-th block in the order in which they were first stored.
+pub const KVC_PREFETCH_SEQUENCES: u64 = 2;
+/// It is learnt which block is used after which.
+pub const KVC_PREFETCH_SUCCESSORS: u64 = 4;
+
 /// What an engine is made from. `block_bytes` and `cpu_bytes` are required; zero in any other field means its default.
 ///
 /// Initialise with `KVC_CONFIG_INIT` (all defaults), or with `kvc_config_init`, which writes the defaults out.
@@ -103,7 +113,7 @@ pub struct kvc_config_t {
     /// Bytes of the slots of the memory tier, at least one slot and at most 2^46. Metadata comes on top; the plan says
     /// how much. Required.
     pub cpu_bytes: u64,
-    /// How victims are chosen (`KVC_POLICY_...`). Default `KVC_POLICY_LRU`.
+    /// How victims are chosen (`KVC_POLICY_...`). Default `KVC_POLICY_HAZARD`.
     pub policy: u64,
     /// Most views held at once (`kvc_acquire`), 1 to 2^20. Default 4096.
     pub pins_count: u64,
@@ -230,6 +240,24 @@ pub struct kvc_config_t {
     /// Most keys in an importance table (`kvc_importance_begin`), of which there are two; 24 bytes a key. Default 0: no
     /// table.
     pub importance_count: u64,
+    /// 1 to let blocks with different keys that hold the same bytes share a slot of the memory tier, else 0. Then there
+    /// can be up to twice as many blocks in memory as slots; each costs metadata as the plan says. At its commit each
+    /// block is hashed, and compared whole with a block of the same digest before they share. Default 0.
+    pub dedup: u64,
+    /// What is copied up from a file tier ahead of its use (`KVC_PREFETCH_...`, added together), by ticks and workers.
+    /// Default 0: nothing.
+    pub prefetch: u64,
+    /// Conversations that `KVC_PREFETCH_TURNS` remembers, at most 2^20; each costs 128 bytes of memory. Default 4096.
+    pub prefetch_conversations_count: u64,
+    /// Successors that `KVC_PREFETCH_SUCCESSORS` remembers, 4 to 65536; each costs 24 bytes of memory. Default 65536.
+    pub prefetch_successors_count: u64,
+    /// Least probability of being used at which a block is copied up ahead, in thousandths, at most 1000. Default 500.
+    pub prefetch_confidence_permille: u64,
+    /// Most bytes of slots with blocks that were copied up ahead and not used yet, at most `cpu_bytes`. Default: an
+    /// eighth of `cpu_bytes`.
+    pub prefetch_bytes: u64,
+    /// Most bytes copied up ahead in a second, and in one burst. Default 0: no bound.
+    pub prefetch_bytes_per_second: u64,
 }
 
 /// Why a configuration was refused. Initialise with `KVC_ERROR_INIT`.
@@ -343,7 +371,7 @@ impl kvc_config_t {
             policy: choice(
                 "policy",
                 self.policy,
-                KVC_POLICY_IMPORTANCE,
+                KVC_POLICY_HAZARD,
                 PolicyKind::from_code(self.policy),
             )
             .map_err(Ok)?,
@@ -402,6 +430,22 @@ impl kvc_config_t {
             slots_free_high_permille: or_none(self.slots_free_high_permille, default.slots_free_high_permille),
             write_wait_ms: or_none(self.write_wait_ms, default.write_wait_ms),
             importance_count: self.importance_count,
+            dedup: choice("dedup", self.dedup, 1, boolean(self.dedup)).map_err(Ok)?,
+            prefetch: choice(
+                "prefetch",
+                self.prefetch,
+                KVC_PREFETCH_TURNS | KVC_PREFETCH_SEQUENCES | KVC_PREFETCH_SUCCESSORS,
+                Prefetch {
+                    conversations_count: or(self.prefetch_conversations_count, default.prefetch.conversations_count),
+                    successors_count: or(self.prefetch_successors_count, default.prefetch.successors_count),
+                    confidence_permille: or(self.prefetch_confidence_permille, default.prefetch.confidence_permille),
+                    bytes: self.prefetch_bytes,
+                    bytes_per_second: self.prefetch_bytes_per_second,
+                    ..Prefetch::OFF
+                }
+                .with_mode(self.prefetch),
+            )
+            .map_err(Ok)?,
             ..default
         };
         if self.geometries_count > limits::GEOMETRIES_COUNT_MAX as u64 {
@@ -582,6 +626,10 @@ pub unsafe extern "C" fn kvc_config_init(config: *mut kvc_config_t) -> kvc_statu
             slots_free_low_permille: or_none(default.slots_free_low_permille),
             slots_free_high_permille: or_none(default.slots_free_high_permille),
             write_wait_ms: or_none(default.write_wait_ms),
+            dedup: default.dedup.into(),
+            prefetch_conversations_count: default.prefetch.conversations_count,
+            prefetch_successors_count: default.prefetch.successors_count,
+            prefetch_confidence_permille: default.prefetch.confidence_permille,
             ..zeroed()
         });
         Ok(())
@@ -591,7 +639,7 @@ pub unsafe extern "C" fn kvc_config_init(config: *mut kvc_config_t) -> kvc_statu
 // A program that was compiled against the first version has a shorter struct: what it has stays where it was.
 const _: () = {
     assert!(core::mem::offset_of!(kvc_config_t, nvme_path) as u64 == kvc_config_t::SIZE_FIRST);
-    assert!(size_of::<kvc_config_t>() == 416);
+    assert!(size_of::<kvc_config_t>() == 472);
     assert!(size_of::<kvc_error_t>() as u64 == kvc_error_t::SIZE_FIRST);
 };
 

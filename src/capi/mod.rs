@@ -124,6 +124,13 @@
 //! brings. After it no thread of the library allocates: not on the heap, not in the address space, not in files. Full
 //! is an answer: a full tier evicts blocks by its policy, and answers `KVC_AGAIN` when everything is held.
 //!
+//! With `dedup` blocks with different keys that hold the same bytes share one slot of the memory tier; each is found,
+//! removed, evicted, reported and written to file tiers by itself, and the slot is free again when the last of them has
+//! left memory. A put fills a slot of its own first and gives it back if the bytes are there already, so that also the
+//! second copy of a block may cost an eviction. Bytes are shared from one commit to the next: blocks that were copied
+//! up from a file tier, and blocks of which the same bytes were being committed at the same moment, have slots of
+//! their own.
+//!
 //! File tiers are no exception. Their files get their full size when the engine opens, so that no write meets a full
 //! file system; the plan names it (`file_bytes`). In memory they cost what the plan says: up to 220 bytes for each
 //! block that a tier may know, and buffers for as many requests as its `..._depth`.

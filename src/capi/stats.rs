@@ -154,6 +154,22 @@ pub struct kvc_stats_t {
     pub quality_refusals: u64,
     /// Blocks that were encoded anew on their way from one file tier to another.
     pub transcodes: u64,
+    /// Blocks that were committed into the slot of another block with the same bytes (`dedup`).
+    pub dedup_hits: u64,
+    /// Now: bytes of blocks in memory that share another block's slot instead of taking one of their own.
+    pub dedup_bytes_saved: u64,
+    /// Times that two blocks had the same digest and other bytes, and did not share a slot.
+    pub dedup_collisions: u64,
+    /// Wishes of prefetching: conversations, and blocks that follow a pattern.
+    pub prefetch_wishes: u64,
+    /// Blocks copied up ahead of use that were used.
+    pub prefetches_used: u64,
+    /// Blocks that were wished and asked for before they could be copied up.
+    pub prefetches_late: u64,
+    /// Blocks copied up ahead of use and evicted without one.
+    pub prefetches_wasted: u64,
+    /// Milliseconds from copying up ahead of use to the use, of all blocks together.
+    pub prefetch_lead_ms: u64,
 }
 
 /// What fits into the engine; does not change while it is open. Initialise with `KVC_CAPACITY_INIT`.
@@ -250,6 +266,13 @@ impl kvc_stats_t {
         quality_refusals = QualityRefusals,
         transcodes = Transcodes,
         removes_below = RemovesBelow,
+        dedup_hits = DedupHits,
+        dedup_collisions = DedupCollisions,
+        prefetch_wishes = PrefetchWishes,
+        prefetches_used = PrefetchesUsed,
+        prefetches_late = PrefetchesLate,
+        prefetches_wasted = PrefetchesWasted,
+        prefetch_lead_ms = PrefetchLeadMs,
         }
         #[cfg(test)]
         tests::every_counter_is_there(COUNTERS);
@@ -260,6 +283,7 @@ impl kvc_stats_t {
         target.pins_age_ns_max = stats.pins_age_ns_max;
         target.lanes_open = stats.lanes_open;
         target.event_sequence_next = stats.event_sequence_next;
+        target.dedup_bytes_saved = stats.dedup_bytes_saved;
         target
     }
 }
@@ -348,7 +372,7 @@ mod tests {
         let cache = crate::host::Cache::open(&config).unwrap();
         let stats = kvc_stats_t::new(&cache.stats());
         assert_eq!((stats.ticks, stats.blocks_damaged), (0, 0));
-        // A field for each counter, the size, and nine that are no counters.
-        assert_eq!(size_of::<kvc_stats_t>() / 8, 1 + Counter::COUNT + 9);
+        // A field for each counter, the size, and ten that are no counters.
+        assert_eq!(size_of::<kvc_stats_t>() / 8, 1 + Counter::COUNT + 10);
     }
 }

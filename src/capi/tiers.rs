@@ -179,6 +179,28 @@ pub unsafe extern "C" fn kvc_prefetch(
     }
 }
 
+/// Says that a conversation is over, or paused: the wish for its blocks is dropped, and none is made before its next
+/// request (`KVC_PREFETCH_TURNS`). What is on its way already arrives.
+///
+/// `conversation_id` is that of `kvc_put_info_t`.
+///
+/// Threads: any, at once. Does not wait.
+///
+/// Memory: borrows nothing.
+///
+/// Statuses: `KVC_OK`; `KVC_MISS` if no such conversation is remembered; `KVC_AGAIN` while a tick is learning.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn kvc_prefetch_cancel(engine: *const kvc_engine_t, conversation_id: u64) -> kvc_status_t {
+    // SAFETY: I1, asked of the caller.
+    unsafe {
+        with_engine(engine, |cache| match cache.prefetch_cancel(conversation_id) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Status::Miss),
+            Err(status) => Err(status),
+        })
+    }
+}
+
 /// Makes everything durable that was committed or removed before the call.
 ///
 /// Every block that no file tier holds is written to the first one, whatever its admission filter says; then the files

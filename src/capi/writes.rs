@@ -147,9 +147,13 @@ pub unsafe extern "C" fn kvc_reserve(
 ///
 /// `bytes` says how much was filled in, from the beginning, at most what was reserved; 0 means all of it.
 ///
+/// With `dedup` the bytes are hashed and, where a block with the same digest is in memory, compared with it; if they
+/// are the same the two blocks share that one's place.
+///
 /// Threads: any, at once; also another one than the one that reserved.
 ///
-/// Memory: `reservation` is borrowed and not changed. Its data must not be written any more.
+/// Memory: `reservation` is borrowed and not changed. Its data must not be written any more; with `dedup` it may be
+/// another block's already, and is not to be read either.
 ///
 /// Statuses: `KVC_OK`; `KVC_E_STALE` when it was committed or aborted already, or expired; `KVC_E_TOO_LARGE` for more
 /// bytes than were reserved.

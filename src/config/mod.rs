@@ -2,6 +2,7 @@
 
 mod codec;
 mod files;
+mod prefetch;
 
 use crate::error::{ConfigError, Status};
 use crate::geometry::Geometry;
@@ -11,13 +12,13 @@ use crate::units::Tier;
 pub use codec::{CodecChoice, CodecKind, LAYER_CODECS_COUNT_MAX, LayerCodec};
 pub(crate) use files::FieldNames;
 pub use files::{Admission, Damage, FileTier, IoEngine, WritePolicy};
+pub use prefetch::Prefetch;
 
 /// How victims are chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[repr(u64)]
 pub enum PolicyKind {
     /// Least recently used; the deeper block of a chain first where two were used together.
-    #[default]
     Lru = 1,
     /// Three first-in-first-out queues (Yang et al., SOSP 2023).
     S3Fifo = 2,
@@ -34,6 +35,7 @@ pub enum PolicyKind {
     Importance = 7,
     /// The leaf of the prefix tree that is worth least, by what was learnt of how long blocks of its kind wait for their
     /// next use.
+    #[default]
     Hazard = 8,
 }
 
@@ -182,8 +184,13 @@ pub struct Config {
     pub write_wait_ms: u64,
     /// Most keys in an importance table, of which there are two; 24 bytes a key. 0 for none.
     pub importance_count: u64,
+    /// Whether blocks with different keys that hold the same bytes share a slot of the memory tier. Costs a hash of
+    /// each block at its commit, and metadata for up to twice as many blocks as there are slots.
+    pub dedup: bool,
     /// The geometries that blocks can name: number 1 is the first. Number 0 is "plain bytes".
     pub geometries: [Option<Geometry>; limits::GEOMETRIES_COUNT_MAX],
+    /// What is raised ahead of its use; nothing by default.
+    pub prefetch: Prefetch,
 }
 
 impl Default for Config {
@@ -216,7 +223,9 @@ impl Default for Config {
             slots_free_high_permille: 40,
             write_wait_ms: 1000,
             importance_count: 0,
+            dedup: false,
             geometries: [None; limits::GEOMETRIES_COUNT_MAX],
+            prefetch: Prefetch::OFF,
         }
     }
 }
@@ -230,6 +239,11 @@ impl Config {
             limits::CACHE_LINE_BYTES
         };
         self.block_bytes.div_ceil(unit) * unit
+    }
+
+    /// Most blocks in memory for each slot.
+    pub const fn blocks_per_slot(&self) -> u64 {
+        if self.dedup { 2 } else { 1 }
     }
 
     /// Pin records of one stripe, those for copies in progress included: whole cache lines of 8-byte words.
@@ -251,8 +265,8 @@ impl Config {
             limits::BLOCK_BYTES_MAX,
         )?;
         range("cpu_bytes", self.cpu_bytes, self.slot_bytes(), limits::CPU_BYTES_MAX)?;
-        let slots_count = self.cpu_bytes / self.slot_bytes();
-        if slots_count > limits::BLOCKS_COUNT_MAX {
+        let slots_count_max = limits::BLOCKS_COUNT_MAX / self.blocks_per_slot();
+        if self.cpu_bytes / self.slot_bytes() > slots_count_max {
             return Err(ConfigError {
                 status: Status::Conflict,
                 reason: "more blocks than can be addressed; make the tier smaller or the blocks larger",
@@ -260,7 +274,7 @@ impl Config {
                     "cpu_bytes",
                     self.cpu_bytes,
                     self.slot_bytes(),
-                    limits::BLOCKS_COUNT_MAX
+                    slots_count_max
                         .saturating_mul(self.slot_bytes())
                         .min(limits::CPU_BYTES_MAX),
                 )
@@ -327,6 +341,8 @@ impl Config {
         }
         range("write_wait_ms", self.write_wait_ms, 0, limits::WRITE_WAIT_MS_MAX)?;
         range("importance_count", self.importance_count, 0, limits::BLOCKS_COUNT_MAX)?;
+        self.prefetch
+            .validate(self.cpu_bytes, self.nvme.bytes != 0 || self.disk.bytes != 0)?;
         for geometry in self.geometries.iter().flatten() {
             let bytes = geometry.block_bytes() as u64;
             if bytes > self.block_bytes {
@@ -387,7 +403,7 @@ mod tests {
     fn every_refusal_names_the_field_the_value_and_the_range() {
         assert_eq!(good().validate(), Ok(()));
         type Change = fn(&mut Config);
-        let bad: [(&str, Change); 22] = [
+        let bad: [(&str, Change); 29] = [
             ("block_bytes", |c| c.block_bytes = 0),
             ("block_bytes", |c| c.block_bytes = limits::BLOCK_BYTES_MAX + 1),
             ("cpu_bytes", |c| c.cpu_bytes = 0),
@@ -395,6 +411,9 @@ mod tests {
             ("cpu_bytes", |c| c.cpu_bytes = u64::MAX),
             ("cpu_bytes", |c| {
                 (c.block_bytes, c.cpu_bytes) = (1, limits::CPU_BYTES_MAX)
+            }),
+            ("cpu_bytes", |c| {
+                (c.block_bytes, c.cpu_bytes, c.dedup) = (64, limits::BLOCKS_COUNT_MAX * 64, true)
             }),
             ("stripes_count", |c| c.stripes_count = 3),
             ("stripes_count", |c| c.stripes_count = 0),
@@ -412,6 +431,16 @@ mod tests {
             ("slots_free_low_permille", |c| c.slots_free_low_permille = 41),
             ("write_wait_ms", |c| c.write_wait_ms = u64::MAX),
             ("importance_count", |c| c.importance_count = u64::MAX),
+            ("prefetch", |c| c.prefetch.turns = true),
+            ("prefetch_conversations_count", |c| c.prefetch.conversations_count = 0),
+            ("prefetch_successors_count", |c| {
+                c.prefetch.successors_count = (1 << 16) + 1
+            }),
+            ("prefetch_confidence_permille", |c| {
+                c.prefetch.confidence_permille = 1001
+            }),
+            ("prefetch_bytes", |c| c.prefetch.bytes = c.cpu_bytes + 1),
+            ("prefetch_bytes_per_second", |c| c.prefetch.bytes_per_second = u64::MAX),
         ];
         for (field, change) in bad {
             let mut config = good();

@@ -8,6 +8,7 @@ use crate::arena::ZeroValid;
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 use crate::sync::free_list::FreeListHead;
 use crate::sync::turn::Turn;
+use crate::tier::cpu::share::SharedTotals;
 
 /// The shared heads and clocks of an engine; all-zero is a fresh engine.
 #[repr(C)]
@@ -20,6 +21,7 @@ pub(crate) struct Control {
     /// When the use clock stood where; whoever has the policy's turn keeps it.
     pub(crate) use_times: CachePadded<UseTimes>,
     pub(crate) importance: CachePadded<ImportanceControl>,
+    pub(crate) prefetch_turn: CachePadded<Turn>,
     /// Where the sweep and the search for lapsed retentions go on.
     pub(crate) sweep_hand: CachePadded<AtomicU32>,
     pub(crate) lapse_hand: CachePadded<AtomicU32>,
@@ -33,6 +35,7 @@ pub(crate) struct Control {
     pub(crate) now_ns: CachePadded<AtomicU64>,
     /// Next page that a lazy prefault touches, in bytes from the start of the arena.
     pub(crate) prefault_offset: CachePadded<AtomicU64>,
+    pub(crate) shared: CachePadded<SharedTotals>,
     /// 1 once the engine was shut down.
     pub(crate) shutdown: CachePadded<AtomicU32>,
 }

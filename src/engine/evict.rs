@@ -5,6 +5,8 @@
 //! on and evicts the one that was used longest ago, or the next that is not pinned. So nobody waits for anybody, and
 //! with one thread every victim is the policy's.
 //!
+//! Where blocks share slots, an eviction that leaves the slot to others frees nothing, and the next victim goes, too.
+//!
 //! **Progress.** Lock-free: a victim is lost only to a thread that evicted, removed or pinned it. Bounded: the policy
 //! names each block at most once per call, the sweep goes round at most twice.
 
@@ -26,6 +28,17 @@ const VICTIMS_UNWRITTEN: usize = 16;
 const WAIT_NS_MAX: u64 = 1_000_000;
 /// Blocks checked for a lapsed retention per eviction and per tick, while there are any with an end.
 const LAPSE_SAMPLE: u32 = 1024;
+
+/// What became of a block that was to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Evicted {
+    /// It stays: pinned, being written, or gone already.
+    Not,
+    /// It went, and others have its slot.
+    Shared,
+    /// It went, and its slot is free or will be.
+    Freed,
+}
 
 /// The engine's blocks as a policy sees them at one moment.
 pub(super) struct At<'e, 'm> {
@@ -95,7 +108,7 @@ impl Blocks for At<'_, '_> {
 }
 
 impl Engine<'_> {
-    /// Frees the place of one block.
+    /// Frees the slot of one block, or of several that share it.
     ///
     /// # Errors
     /// [`Status::Again`] if everything is pinned or reserved.
@@ -105,7 +118,7 @@ impl Engine<'_> {
             self.inform_policy(&blocks);
             while let Some(index) = self.policy.victim(&blocks) {
                 let state = self.entries[index as usize].state();
-                if state.is_resident() && self.evict_block(index, state.generation(), Counter::Evictions) {
+                if state.is_resident() && self.frees(index, state.generation(), Counter::Evictions) {
                     return Ok(());
                 }
             }
@@ -187,7 +200,7 @@ impl Engine<'_> {
             if !written {
                 unwritten[count] = index;
                 count += 1;
-            } else if self.evict_block(index, state.generation(), Counter::Evictions) {
+            } else if self.frees(index, state.generation(), Counter::Evictions) {
                 unwritten[..count].iter().for_each(|&index| self.inbox.put(index));
                 return Ok(true);
             }
@@ -198,7 +211,7 @@ impl Engine<'_> {
             let state = self.entries[index as usize].state();
             if !freed && state.is_resident() {
                 self.counters.add(self.stripe(), Counter::WritesRefused, 1);
-                freed = self.evict_block(index, state.generation(), Counter::Evictions);
+                freed = self.frees(index, state.generation(), Counter::Evictions);
             } else {
                 self.inbox.put(index);
             }
@@ -294,7 +307,7 @@ impl Engine<'_> {
                 }
                 sample.sort_unstable();
                 for (age_order, index, generation) in sample {
-                    if age_order != u64::MAX && self.evict_block(index, generation, Counter::EvictionsSwept) {
+                    if age_order != u64::MAX && self.frees(index, generation, Counter::EvictionsSwept) {
                         return Ok(());
                     }
                 }
@@ -303,11 +316,16 @@ impl Engine<'_> {
         Err(Status::Again)
     }
 
+    /// Evicts one block unless it is pinned or gone; true if that frees its slot.
+    fn frees(&self, index: u32, generation: u32, counter: Counter) -> bool {
+        self.evict_block(index, generation, counter) == Evicted::Freed
+    }
+
     /// Evicts one block unless it is pinned or gone.
-    pub(super) fn evict_block(&self, index: u32, generation: u32, counter: Counter) -> bool {
+    pub(super) fn evict_block(&self, index: u32, generation: u32, counter: Counter) -> Evicted {
         let entry = &self.entries[index as usize];
         if !entry.condemn(generation) {
-            return false;
+            return Evicted::Not;
         }
         let held = self.pins.pinned(&[index]) != 0;
         // A block that is being written is not freed; once it is written it may go.
@@ -319,10 +337,14 @@ impl Engine<'_> {
             }
             self.inbox.put(index);
             self.counters.add(self.stripe(), Counter::EvictionRollbacks, 1);
-            return false;
+            return Evicted::Not;
         }
+        // A snapshot: of two that evict the last sharers at once neither may see that it frees the slot, and each goes
+        // on to another victim.
+        let shared = self.cpu.is_shared(SlotIndex(entry.slot()));
         // Who fails to roll back or to claim finds the block doomed: a remover left it to this thread.
         let claimed = !pinned && entry.claim(generation, Phase::Condemned);
+        self.foresee_eviction(index);
         let (counter, from) = match claimed {
             true => (counter, Phase::Claimed),
             false => (Counter::Removes, Phase::Doomed),
@@ -339,7 +361,11 @@ impl Engine<'_> {
         } else if entry.free(generation, from) {
             self.recycle(index);
         }
-        !pinned
+        match (pinned, shared) {
+            (true, _) => Evicted::Not,
+            (false, true) => Evicted::Shared,
+            (false, false) => Evicted::Freed,
+        }
     }
 
     /// Whether an evicted block stays known, below.
@@ -348,15 +374,14 @@ impl Engine<'_> {
         self.is_written(index, generation) && self.control.below_count.load(Ordering::Relaxed) < self.plan.below_count()
     }
 
-    /// Gives the slot of an evicted block back, which this thread has claimed; the block is below from now on.
+    /// Gives up the slot of an evicted block, which this thread has claimed; the block is below from now on.
     fn settle(&self, index: u32, generation: u32) {
         let entry = &self.entries[index as usize];
         let slot = SlotIndex(entry.slot());
         // Relaxed: a count.
         self.control.below_count.fetch_add(1, Ordering::Relaxed);
-        self.counters.add(self.stripe(), Counter::Frees, 1);
         entry.settle(generation);
-        self.cpu.give(slot);
+        self.give_slot(slot);
         if !self.is_written(index, generation) && !self.is_held(index, generation) {
             // Its tier gave it up at the same moment; whoever looks second sees the other.
             self.drop_below(index, generation);
@@ -409,7 +434,7 @@ mod tests {
         assert_eq!(blocks.parent(second), Some(first));
         assert_eq!(blocks.parent_mark(second), mark(blocks.fingerprint(first)));
         assert_eq!((blocks.depth(second), blocks.tokens(second)), (1, 16));
-        assert_eq!((blocks.conversation(second), blocks.cost_us(second)), (7, 640));
+        assert_eq!(blocks.cost_us(second), 640);
         assert_eq!((blocks.importance(first), blocks.importance(second)), (0, 3));
         assert_eq!(
             (blocks.used_ms(first), blocks.used_ms(second), blocks.now_ms()),

@@ -11,6 +11,7 @@
 mod control;
 mod evict;
 mod importance;
+mod foresight;
 pub(crate) mod lane;
 pub(crate) mod lower;
 mod observe;
@@ -35,9 +36,11 @@ use crate::sync::atomic::Ordering;
 use crate::sync::inbox::Inbox;
 use crate::sync::thread;
 use crate::tier::cpu::CpuTier;
+use crate::tier::cpu::share::Sharing;
 
 use control::Control;
 use importance::ImportanceTable;
+use foresight::Foresight;
 use lane::Lanes;
 use lower::Lower;
 
@@ -87,6 +90,7 @@ pub struct Engine<'m> {
     events: EventRing<'m>,
     lanes: Lanes<'m>,
     lower: Option<Lower<'m>>,
+    foresight: Option<Foresight<'m>>,
 }
 
 impl<'m> Engine<'m> {
@@ -223,6 +227,14 @@ pub(crate) mod open {
             },
         );
         let slot_links = &arena.slice(Part::SlotLinks)[..plan.slots_count() as usize];
+        let sharing = config.dedup.then(|| {
+            Sharing::new(
+                &arena.slice(Part::SlotShares)[..2 * plan.slots_count() as usize],
+                arena.slice(Part::SlotDigests),
+                &control.shared,
+                plan.shares_count(),
+            )
+        });
         // SAFETY: I2.
         let cpu = unsafe {
             CpuTier::new(
@@ -231,6 +243,8 @@ pub(crate) mod open {
                 &control.slots_free,
                 slot_links,
                 Copier::detect(),
+                sharing,
+                config.hash_seed,
             )
         };
         let stripes_count = config.stripes_count as usize;
@@ -265,6 +279,7 @@ pub(crate) mod open {
             histograms: Histograms::new(arena.slice(Part::Histograms)),
             events: EventRing::new(arena.slice(Part::Events), config.events_count as usize),
             lanes: Lanes::new(config, &arena),
+            foresight: Engine::foresight_of(config, &plan, &arena),
             lower,
         };
         engine.recover()?;

@@ -31,6 +31,8 @@ pub struct Stats {
     pub lanes_open: u64,
     /// The number that the next event will have.
     pub event_sequence_next: u64,
+    /// Bytes of blocks in memory that share another block's slot instead of taking one of their own.
+    pub dedup_bytes_saved: u64,
 }
 
 impl Stats {
@@ -169,6 +171,7 @@ impl Engine<'_> {
             pins_age_ns_max,
             lanes_open: self.lanes.open_count(),
             event_sequence_next: self.events.next_sequence(),
+            dedup_bytes_saved: self.cpu.bytes_saved(),
         }
     }
 
@@ -229,6 +232,7 @@ impl Engine<'_> {
                     .saturating_sub(stats.counter(Counter::OperationsCompleted)),
                 events_capacity: self.events.capacity() as u64,
                 event_sequence_next: stats.event_sequence_next,
+                dedup_bytes_saved: stats.dedup_bytes_saved,
                 ..Gauges::default()
             },
             tiers,

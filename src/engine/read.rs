@@ -129,8 +129,10 @@ impl Engine<'_> {
     fn expect_missing(&self, missing: &[Key]) {
         if !missing.is_empty() && self.policy.expects() {
             let seed = self.config.hash_seed;
-            self.policy
-                .expect(missing.iter().map(|key| key.fingerprint(seed)), self.now_ns() / 1_000_000);
+            self.policy.expect(
+                missing.iter().map(|key| key.fingerprint(seed)),
+                self.now_ns() / 1_000_000,
+            );
         }
     }
 
@@ -156,16 +158,21 @@ impl Engine<'_> {
         let started = self.timer(stripe);
         let stamp = self.stamp_hit();
         let (mut asked, mut hits) = (0, 0);
+        let mut last = None;
         self.index.find_each(keys, |found| {
             asked += 1;
             if let Some(found) = found {
                 hits += 1;
                 if touch {
                     self.entries[found.index as usize].touch(stamp);
+                    last = Some(found);
                 }
             }
             show(found)
         });
+        if let Some(found) = last {
+            self.foresee_use(stripe, found.index, found.state.generation());
+        }
         self.time(started, Operation::Match);
         (asked, hits)
     }
@@ -296,6 +303,7 @@ impl Engine<'_> {
                     .read(SlotIndex(entry.slot()), target, bytes as usize, temperature)
             };
         }
+        self.foresee_use(stripe, found.index, found.state.generation());
         self.unpin(pin, found.index);
         if bytes > target_bytes {
             return Err(Status::TooSmall);
@@ -339,6 +347,7 @@ impl Engine<'_> {
             .pin(stripe, key, kind)
             .map_err(|status| self.refused(stripe, status, Counter::AcquireMisses))?;
         let view = self.view(pin, found);
+        self.foresee_use(stripe, found.index, found.state.generation());
         self.counters.add(stripe, Counter::Acquires, 1);
         self.time(started, Operation::Acquire);
         Ok(view)
@@ -379,6 +388,9 @@ impl Engine<'_> {
             true
         });
         self.counters.add(stripe, Counter::Acquires, acquired);
+        if let Some(last) = acquired.checked_sub(1).and_then(|last| views.get(last as usize)) {
+            self.foresee_use(stripe, last.block.index, last.block.generation);
+        }
         if acquired < count as u64 {
             self.counters.add(stripe, Counter::AcquireMisses, 1);
         }
@@ -395,7 +407,7 @@ impl Engine<'_> {
     fn acquire_prefix_below(&self, stripe: usize, keys: &[Key], views: &mut [RawView], kind: PinKind) -> u64 {
         let mut acquired = 0;
         let mut asked = 0;
-        for (at, (key, view)) in keys.iter().zip(views).enumerate() {
+        for (at, (key, view)) in keys.iter().zip(views.iter_mut()).enumerate() {
             while asked < keys.len().min(at + self.ahead()) && self.ask(&keys[asked], None).is_ok() {
                 asked += 1;
             }
@@ -406,6 +418,9 @@ impl Engine<'_> {
             acquired += 1;
         }
         self.counters.add(stripe, Counter::Acquires, acquired);
+        if let Some(last) = acquired.checked_sub(1).and_then(|last| views.get(last as usize)) {
+            self.foresee_use(stripe, last.block.index, last.block.generation);
+        }
         if acquired < keys.len() as u64 {
             self.counters.add(stripe, Counter::AcquireMisses, 1);
         }

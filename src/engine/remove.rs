@@ -14,7 +14,8 @@ use crate::units::{SlotIndex, Tier};
 impl Engine<'_> {
     /// Removes the blocks under `keys` that are resident and returns how many were.
     ///
-    /// A removed block is not found any more; where views of it are held, its slot is freed with the last of them.
+    /// A removed block is not found any more; where views of it are held, its slot is freed with the last of them, and
+    /// where other blocks share the slot, with the last of those.
     pub fn remove(&self, keys: &[Key]) -> u64 {
         let started = self.timer(self.stripe());
         let mut removed = 0;
@@ -141,9 +142,16 @@ impl Engine<'_> {
             self.index.vacate(&entry.key(), index);
             return;
         }
-        self.counters.add(self.stripe(), Counter::Frees, 1);
-        // The entry first, so that whoever gets the slot finds an entry for it.
+        // The entry first, so that whoever gets the slot, or a share of it, finds an entry for it.
         self.index.vacate(&entry.key(), index);
-        self.cpu.give(slot);
+        self.give_slot(slot);
+    }
+
+    /// Gives up what a block that leaves memory has of its slot, and the slot with it if no other block shares it.
+    pub(super) fn give_slot(&self, slot: SlotIndex) {
+        if self.cpu.let_go(slot) {
+            self.counters.add(self.stripe(), Counter::Frees, 1);
+            self.cpu.give(slot);
+        }
     }
 }

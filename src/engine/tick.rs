@@ -15,9 +15,9 @@ const COARSE_LAG_NS: u64 = 10_000_000;
 const PREFAULT_PAGES: u64 = 4096;
 
 impl Engine<'_> {
-    /// Moves everything on that needs no caller: lane operations, lapsed retentions, expired pins and reservations,
-    /// lazy prefaulting. Bounded work; any thread may call it, several at once too. Returns how much there was to do,
-    /// 0 for nothing.
+    /// Moves everything on that needs no caller: lane operations, raising ahead of use, lapsed retentions, expired pins
+    /// and reservations, lazy prefaulting. Bounded work; any thread may call it, several at once too. Returns how much
+    /// there was to do, 0 for nothing.
     ///
     /// `now_ns` is the engine's time where its clock is [`Clock::Ticks`] and does not go back; otherwise it is not
     /// used. `notify` is called with the place of each lane that got completions.
@@ -28,7 +28,8 @@ impl Engine<'_> {
         }
         self.counters.add(self.stripe(), Counter::Ticks, 1);
         let done = self.drive_lanes(notify);
-        done + self.pump()
+        done + self.foresee()
+            + self.pump()
             + u64::from(self.policy_tick())
             + self.expire_pins()
             + self.expire_reservations()

@@ -2,14 +2,15 @@
 //!
 //! # Soundness
 //! - **I1** Between a successful `reserve` and its commit or abort, the reservation's holder alone touches the slot
-//!   (`tier::cpu`, I2): the block is not readable, and no other thread gets the slot.
+//!   (`tier::cpu`, I2): the block is not readable, and no other thread gets the slot. Whoever has claimed it for the
+//!   commit has it alone, and the holder has written its last.
 //! - **I2** A [`Reservation`] never expires while it lives: only those that crossed the C boundary do.
 #![allow(unsafe_code)]
 
 use core::ops::{Deref, DerefMut};
 
 use super::Engine;
-use crate::block::entry::Phase;
+use crate::block::entry::{Entry, Phase};
 use crate::block::facts::{Parent, mark};
 use crate::block::{BlockRef, PutInfo};
 use crate::config::WritePolicy;
@@ -183,7 +184,8 @@ impl Engine<'_> {
         status
     }
 
-    /// Makes a reserved block readable with its first `bytes` bytes; 0 means all that were reserved.
+    /// Makes a reserved block readable with its first `bytes` bytes; 0 means all that were reserved. With `dedup` the
+    /// bytes are hashed here, and the place that was reserved may be another block's from now on.
     ///
     /// # Errors
     /// [`Status::Stale`] if the reservation was committed, aborted or expired; [`Status::TooLarge`] for more bytes than
@@ -204,12 +206,16 @@ impl Engine<'_> {
         }
         let stamp = self.stamp_insert();
         let stripe = self.stripe();
+        if self.config.dedup {
+            self.share(stripe, entry, bytes);
+        }
         self.counters.add(stripe, Counter::Commits, 1);
         self.counters.add(stripe, Counter::CommitBytes, u64::from(bytes));
         // Before it can be read: whoever removes or evicts the block reports that after this.
         self.event(EventKind::Stored, entry.key(), reservation.block, Tier::Cpu);
         entry.publish(generation, bytes, stamp);
         self.inbox.put(index);
+        self.foresee_store(stripe, index, generation);
         if self.config.write_policy == WritePolicy::Through {
             self.lower_write(index);
         }
@@ -218,6 +224,28 @@ impl Engine<'_> {
             self.policy_tick();
         }
         Ok(())
+    }
+
+    /// Has a block that is being committed share the slot of one with the same bytes, if there is one in memory that
+    /// was committed there. What a file tier gave back has a slot of its own: views look on while it comes.
+    fn share(&self, stripe: usize, entry: &Entry, bytes: u32) {
+        let own = SlotIndex(entry.slot());
+        // SAFETY: I1: the block is claimed, and reservations never have more bytes than a slot.
+        let shared = unsafe { self.cpu.share(own, bytes) };
+        let hits = u64::from(shared.slot.is_some());
+        for (counter, amount) in [
+            (Counter::DedupHits, hits),
+            (Counter::DedupCollisions, shared.collisions),
+            (Counter::Frees, hits + shared.freed),
+        ] {
+            if amount != 0 {
+                self.counters.add(stripe, counter, amount);
+            }
+        }
+        if let Some(slot) = shared.slot {
+            entry.set_slot(slot.0);
+            self.cpu.give(own);
+        }
     }
 
     /// Gives a reservation back; nothing was ever readable.
@@ -254,3 +282,6 @@ impl Engine<'_> {
         Ok(raw.block)
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -90,6 +90,13 @@ counters! {
     QualityRefusals, "quality_refusals", "Times that a tier's codec was coarser than a block's namespace permits.";
     Transcodes, "transcodes", "Blocks that were encoded anew on their way from one file tier to another.";
     BlocksDamaged, "blocks_damaged", "Records and tables found damaged or half written when the engine was opened.";
+    DedupHits, "dedup_hits", "Blocks that were committed into the slot of another block with the same bytes.";
+    DedupCollisions, "dedup_collisions", "Comparisons of blocks with the same digest that found other bytes.";
+    PrefetchWishes, "prefetch_wishes", "Wishes of prefetching: conversations, and blocks that follow a pattern.";
+    PrefetchesUsed, "prefetches_used", "Blocks copied up ahead of use that were used.";
+    PrefetchesLate, "prefetches_late", "Blocks that were wished and asked for before they could be copied up.";
+    PrefetchesWasted, "prefetches_wasted", "Blocks copied up ahead of use and evicted without one.";
+    PrefetchLeadMs, "prefetch_lead_ms", "Milliseconds from copying up ahead of use to the use, of all blocks together.";
 }
 
 impl Counter {

@@ -59,6 +59,7 @@ gauges! {
     operations_in_flight, Number, "operations_in_flight", "Operations submitted and not yet completed.";
     events_capacity, Number, "events_capacity", "Events that the event ring holds.";
     event_sequence_next, Number, "event_sequence_next", "The number that the next event will have.";
+    dedup_bytes_saved, Number, "dedup_saved_bytes", "Bytes of blocks in memory that share another block's slot.";
 }
 
 gauges! {

@@ -34,7 +34,8 @@ impl<'m> Links<'m> {
     }
 
     fn set(self, node: u32, next: u32, previous: u32) {
-        self.word(node).store(u64::from(next) << 32 | u64::from(previous), Relaxed);
+        self.word(node)
+            .store(u64::from(next) << 32 | u64::from(previous), Relaxed);
     }
 
     /// The node that came after this one.

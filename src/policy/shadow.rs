@@ -372,7 +372,10 @@ impl<'m> Shadow<'m> {
     /// engine does. Before they are put in.
     pub fn expect(&mut self, missing: &[u64]) {
         if self.policy.expects() {
-            self.policy.expect(missing.iter().copied(), self.blocks.now_ms());
+            self.policy.expect(
+                missing.iter().map(|&fingerprint| spread(fingerprint)),
+                self.blocks.now_ms(),
+            );
         }
     }
 

@@ -291,6 +291,7 @@ static void refusals(void) {
         {offsetof(kvc_config_t, file_overwrite), 2, "file_overwrite"},
         {offsetof(kvc_config_t, slots_free_high_permille), 501, "slots_free_high_permille"},
         {offsetof(kvc_config_t, write_wait_ms), UINT64_MAX - 1, "write_wait_ms"},
+        {offsetof(kvc_config_t, dedup), 2, "dedup"},
     };
     for (size_t i = 0; i < COUNT(fields); i++) {
         config = config_small();
@@ -1010,7 +1011,7 @@ static void keeping(void) {
 
 static void policies(void) {
     kvc_config_t config = config_small();
-    for (config.policy = KVC_POLICY_LRU; config.policy <= KVC_POLICY_IMPORTANCE; config.policy++) {
+    for (config.policy = KVC_POLICY_LRU; config.policy <= KVC_POLICY_HAZARD; config.policy++) {
         kvc_engine_t *engine = open_with(&config);
         uint8_t buffer[BLOCK_BYTES];
         for (uint64_t number = 0; number < 10 * SLOTS_COUNT; number++) {
@@ -1070,6 +1071,75 @@ static void importance(void) {
     EXPECT(KVC_E_STALE, kvc_importance_swap(engine));
     OK(kvc_put(engine, &keys[1], "x", 1, &info));
     CHECK(!resident(engine, SLOTS_COUNT) && resident(engine, 2) && resident(engine, 1000));
+    OK(kvc_close(engine));
+}
+
+/* ---- two keys, the same bytes */
+
+static kvc_stats_t stats_of(kvc_engine_t *engine) {
+    kvc_stats_t stats = KVC_STATS_INIT;
+    OK(kvc_stats_get(engine, &stats));
+    return stats;
+}
+
+/* Puts the same bytes under two keys, once in one step and once in two. */
+static void put_twice(kvc_engine_t *engine, const uint8_t block[BLOCK_BYTES]) {
+    kvc_key_t first = key_of(1), second = key_of(2);
+    kvc_reservation_t reservation;
+    OK(kvc_put(engine, &first, block, BLOCK_BYTES, NULL));
+    OK(kvc_reserve(engine, &second, BLOCK_BYTES, NULL, &reservation));
+    memcpy(reservation.data, block, BLOCK_BYTES);
+    OK(kvc_commit(engine, &reservation, 0));
+}
+
+static void reads(kvc_engine_t *engine, uint64_t number, const uint8_t block[BLOCK_BYTES]) {
+    uint8_t found[BLOCK_BYTES] = {0};
+    kvc_key_t key = key_of(number);
+    uint64_t bytes = 0;
+    OK(kvc_get(engine, &key, found, sizeof found, 0, &bytes));
+    CHECK(bytes == BLOCK_BYTES && memcmp(found, block, BLOCK_BYTES) == 0);
+}
+
+static void dedup(void) {
+    kvc_config_t config = config_small();
+    uint8_t block[BLOCK_BYTES];
+    block_fill(77, block, sizeof block);
+
+    /* By itself nothing is shared. */
+    kvc_engine_t *engine = open_with(&config);
+    put_twice(engine, block);
+    CHECK(stats_of(engine).dedup_hits == 0 && stats_of(engine).dedup_bytes_saved == 0);
+    CHECK(stats_of(engine).slots_free == SLOTS_COUNT - 2);
+    OK(kvc_close(engine));
+
+    config.dedup = 1;
+    engine = open_with(&config);
+    put_twice(engine, block);
+    kvc_stats_t stats = stats_of(engine);
+    CHECK(stats.dedup_hits == 1 && stats.dedup_bytes_saved == BLOCK_BYTES && stats.dedup_collisions == 0);
+    CHECK(stats.blocks_resident == 2 && stats.slots_free == SLOTS_COUNT - 1);
+    reads(engine, 1, block);
+    reads(engine, 2, block);
+
+    /* Bytes that differ in the last place are others. */
+    kvc_key_t third = key_of(3);
+    uint8_t other[BLOCK_BYTES];
+    memcpy(other, block, sizeof other);
+    other[BLOCK_BYTES - 1] ^= 1;
+    OK(kvc_put(engine, &third, other, sizeof other, NULL));
+    CHECK(stats_of(engine).dedup_hits == 1);
+    reads(engine, 3, other);
+
+    kvc_key_t first = key_of(1);
+    uint64_t count = 0;
+    OK(kvc_remove(engine, &first, 1, &count));
+    CHECK(count == 1 && !resident(engine, 1));
+    stats = stats_of(engine);
+    CHECK(stats.dedup_bytes_saved == 0 && stats.slots_free == SLOTS_COUNT - 2);
+    reads(engine, 2, block);
+    kvc_key_t second = key_of(2);
+    OK(kvc_remove(engine, &second, 1, &count));
+    CHECK(stats_of(engine).slots_free == SLOTS_COUNT - 1);
     OK(kvc_close(engine));
 }
 
@@ -1849,6 +1919,7 @@ int main(int arguments_count, char **arguments) {
         {"keeping", keeping},
         {"policies", policies},
         {"importance", importance},
+        {"dedup", dedup},
         {"keys", keys},
         {"lanes_by_tick", lanes_by_tick},
         {"lanes_by_workers", lanes_by_workers},

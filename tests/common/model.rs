@@ -13,6 +13,7 @@ use kvcache::error::Status;
 use kvcache::metrics::{Counter, Event, EventKind};
 use kvcache::units::Tier;
 
+use super::contents::fill;
 use super::keys::Keys;
 use super::operation::{Info, KeyRun};
 
@@ -90,6 +91,16 @@ pub struct Draft {
     since_ns: u64,
 }
 
+/// A slot with a committed block, or several that share it.
+#[derive(Clone, Debug)]
+struct Slot {
+    contents: Vec<u8>,
+    /// In memory, or removed and still held.
+    blocks: Vec<BlockRef>,
+    /// Whether the next block with the same contents finds it.
+    offered: bool,
+}
+
 /// Events that the engine reported and the model has not accounted for.
 pub type Events = VecDeque<Event>;
 
@@ -115,6 +126,8 @@ pub struct Model {
     pub counts: HashMap<Counter, u64>,
     /// Removed while pinned: not found any more, and still taking up a place.
     removed: Vec<BlockRef>,
+    slots: Vec<Slot>,
+    shares_max: usize,
     entries_count: u64,
     views_max: usize,
     commits: u64,
@@ -136,6 +149,8 @@ impl Model {
             events: Events::new(),
             counts: HashMap::new(),
             removed: Vec::new(),
+            slots: Vec::new(),
+            shares_max: plan.shares_count() as usize,
             views_max: (config.stripes_count * (config.pins_per_stripe() - 2)) as usize,
             commits: 0,
             seen: HashSet::new(),
@@ -155,7 +170,59 @@ impl Model {
     }
 
     pub fn places_used(&self) -> usize {
-        self.resident.len() + self.drafts.len() + self.removed.len()
+        self.slots.len() + self.drafts.len()
+    }
+
+    /// Blocks that take no slot of their own, and their bytes.
+    fn shares(&self) -> (usize, u64) {
+        let shares = self
+            .slots
+            .iter()
+            .map(|slot| (slot.blocks.len() - 1, slot.contents.len()));
+        shares.fold((0, 0), |(count, bytes), (shares, length)| {
+            (count + shares, bytes + (shares * length) as u64)
+        })
+    }
+
+    /// Bytes of the blocks that take no slot of their own.
+    pub fn bytes_saved(&self) -> u64 {
+        self.shares().1
+    }
+
+    /// Puts a block that is committed into a slot.
+    fn settle(&mut self, block: BlockRef, seed: u64, bytes: u64) {
+        let mut contents = vec![0; bytes as usize];
+        fill(&mut contents, seed);
+        let may_share = self.shares().0 < self.shares_max;
+        let same = |slot: &&mut Slot| slot.offered && slot.contents == contents;
+        match self.slots.iter_mut().find(same).filter(|_| self.config.dedup) {
+            Some(slot) if may_share => {
+                slot.blocks.push(block);
+                self.count(Counter::DedupHits, 1);
+                self.count(Counter::Frees, 1);
+            }
+            found => {
+                let offered = found.is_none();
+                self.slots.push(Slot {
+                    contents,
+                    blocks: vec![block],
+                    offered,
+                });
+            }
+        }
+    }
+
+    /// A block gives its slot up; true if that frees it.
+    fn leave(&mut self, block: BlockRef) -> bool {
+        let at = self.slots.iter().position(|slot| slot.blocks.contains(&block));
+        let at = at.expect("every block is in a slot");
+        self.slots[at].blocks.retain(|other| *other != block);
+        let last = self.slots[at].blocks.is_empty();
+        if last {
+            self.slots.remove(at);
+            self.count(Counter::Frees, 1);
+        }
+        last
     }
 
     fn pinned(&self, block: BlockRef) -> bool {
@@ -247,6 +314,7 @@ impl Model {
         let block = block_of(&event);
         self.count(Counter::Commits, 1);
         self.count(Counter::CommitBytes, bytes);
+        self.settle(block, draft.seed, bytes);
         self.commits += 1;
         self.resident.push(Block {
             key: draft.key,
@@ -295,6 +363,12 @@ impl Model {
 
     /// Makes one place, or says that nothing may go.
     fn evict(&mut self) -> Result<(), Status> {
+        while !self.evict_one()? {}
+        Ok(())
+    }
+
+    /// Evicts one block; true if that makes a place.
+    fn evict_one(&mut self) -> Result<bool, Status> {
         let evictable = self.resident.iter().filter(|block| !self.pinned(block.block));
         let least = evictable.map(|block| self.rank(block)).min();
         // The blocks that came up before and could not go, since they are held, count as used.
@@ -324,8 +398,7 @@ impl Model {
             self.now_ns
         );
         self.count(Counter::Evictions, 1);
-        self.count(Counter::Frees, 1);
-        Ok(())
+        Ok(self.leave(victim.block))
     }
 
     /// Lower goes first: the class; then, by LRU, the time of the last use; then the deeper in the chain; then an
@@ -417,7 +490,7 @@ impl Model {
         let block = self.views[which].raw.block;
         if !self.pinned(block) && self.removed.contains(&block) {
             self.removed.retain(|other| *other != block);
-            self.count(Counter::Frees, 1);
+            self.leave(block);
         }
     }
 
@@ -490,7 +563,7 @@ impl Model {
         if self.pinned(block) {
             self.removed.push(block);
         } else {
-            self.count(Counter::Frees, 1);
+            self.leave(block);
         }
         true
     }

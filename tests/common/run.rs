@@ -21,6 +21,9 @@ pub const POISON: u8 = 0x5a;
 /// More than any one call can cause: two lanes, four operations each, on fifty keys.
 const EVENTS_COUNT: usize = 1024;
 
+/// As many different contents of each length there are where blocks share slots.
+const SEEDS_COUNT: u64 = 4;
+
 /// The engine of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Setup {
@@ -31,6 +34,7 @@ pub struct Setup {
     pub reservation_expiry_ms: u64,
     pub stripes_count: u64,
     pub lane_depth: u64,
+    pub dedup: bool,
 }
 
 impl Setup {
@@ -49,6 +53,7 @@ impl Setup {
             stripes_count: of(&[1, 2]),
             lane_depth: of(&[4, 1, 2]),
             hash_seed: of(&[0, 7]),
+            dedup: of(&[0, 1]) != 0,
         }
     }
 
@@ -66,6 +71,7 @@ impl Setup {
             pin_expiry_ms: self.pin_expiry_ms,
             reservation_expiry_ms: self.reservation_expiry_ms,
             hash_seed: self.hash_seed,
+            dedup: self.dedup,
             ..Config::default()
         }
     }
@@ -131,10 +137,14 @@ pub struct Run<'e> {
 }
 
 impl Run<'_> {
-    /// A number that contents follow from, never used before.
+    /// A number that contents follow from, never used before; or, where equal contents matter, one of a few.
     pub fn seed(&mut self) -> u64 {
         self.seeds += 1;
-        self.seeds
+        if self.model.config.dedup {
+            mix(self.seeds) % SEEDS_COUNT
+        } else {
+            self.seeds
+        }
     }
 
     /// Takes what the engine said into the digest.
@@ -443,7 +453,9 @@ impl Run<'_> {
 
     fn check_stats(&self) {
         let (stats, model) = (self.engine.stats(), &self.model);
-        assert!(model.resident.len() <= model.capacity);
+        let blocks_max = self.engine.capacity().blocks_count as usize;
+        assert!(model.resident.len() <= blocks_max && model.places_used() <= model.capacity);
+        assert_eq!(stats.dedup_bytes_saved, model.bytes_saved());
         assert_eq!(stats.blocks_resident, model.resident.len() as u64);
         assert_eq!(stats.blocks_reserved, model.drafts.len() as u64);
         assert_eq!(stats.slots_free, (model.capacity - model.places_used()) as u64);
@@ -478,7 +490,11 @@ impl Run<'_> {
         self.check();
         assert!(self.engine.is_idle());
         let stats = self.engine.stats();
-        assert_eq!(stats.slots_free + stats.blocks_resident, self.model.capacity as u64);
+        assert_eq!(
+            stats.slots_free,
+            (self.model.capacity - self.model.places_used()) as u64
+        );
+        assert!(self.model.config.dedup || stats.slots_free + stats.blocks_resident == self.model.capacity as u64);
         for key in 0..self.model.keys.all().len() {
             self.get(key, BLOCK_BYTES);
         }

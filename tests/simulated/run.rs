@@ -11,7 +11,7 @@ use kvcache::tier::fault::FaultRates;
 use kvcache::units::{BlockIndex, Tier};
 use kvcache::{Config, Engine, Key, Plan};
 
-use super::world::{Dice, Durable, KEYS_COUNT, Storage, bytes, config, geometry_id, key};
+use super::world::{Dice, Durable, KEYS_COUNT, Storage, bytes, config, contents, geometry_id, key};
 use crate::common::contents::{difference, fill};
 use crate::common::memory::Memory;
 
@@ -290,7 +290,7 @@ impl Live<'_, '_> {
 
     fn put(&mut self, number: u64) {
         let length = bytes(number, self.config) as usize;
-        fill(&mut self.buffer[..length], number);
+        fill(&mut self.buffer[..length], contents(number, self.config));
         let info = PutInfo {
             chain_index: number % 5,
             geometry_id: geometry_id(number, self.config),
@@ -315,7 +315,7 @@ impl Live<'_, '_> {
             self.seed
         );
         assert_eq!(
-            difference(found, number),
+            difference(found, contents(number, self.config)),
             None,
             "seed {}: wrong bytes under {number}",
             self.seed
@@ -454,7 +454,7 @@ impl Live<'_, '_> {
             // SAFETY: so many bytes are said to be there; the view is held.
             let there = unsafe { core::slice::from_raw_parts(view.data, ready as usize) };
             assert_eq!(
-                difference(&there[..there.len() & !7], number),
+                difference(&there[..there.len() & !7], contents(number, self.config)),
                 None,
                 "seed {}",
                 self.seed

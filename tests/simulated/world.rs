@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kvcache::config::{Admission, CodecChoice, CodecKind, FileTier, PolicyKind, WritePolicy};
+use kvcache::config::{Admission, CodecChoice, CodecKind, FileTier, PolicyKind, Prefetch, WritePolicy};
 use kvcache::layout::{Dtype, Geometry, Shape};
 use kvcache::tier::fault::{FaultPlace, FaultRates, Faults};
 use kvcache::tier::sim::{SimDisk, SimMemory, SimOptions, SimRequest};
@@ -103,6 +103,7 @@ pub fn config(dice: &mut Dice) -> Config {
         tokens_per_block: block_bytes / 64,
         dtype: Dtype::Bf16,
     });
+    let below = nvme.bytes != 0 || disk.bytes != 0;
     let mut geometries = [None; 16];
     geometries[0] = Some(geometry.expect("it is in range"));
     Config {
@@ -122,6 +123,16 @@ pub fn config(dice: &mut Dice) -> Config {
         write_wait_ms: [0, 50][dice.below(2) as usize],
         slots_free_low_permille: 200,
         slots_free_high_permille: 400,
+        dedup: dice.below(2) == 1,
+        prefetch: Prefetch {
+            turns: below && dice.below(2) != 0,
+            sequences: below && dice.below(2) != 0,
+            successors: below && dice.below(2) != 0,
+            conversations_count: 8,
+            successors_count: 16,
+            confidence_permille: 1,
+            ..Prefetch::OFF
+        },
         ..Config::default()
     }
 }
@@ -134,9 +145,14 @@ pub fn key(number: u64) -> Key {
     Key::from_words([mix(number), number, 7, 7])
 }
 
+/// What the contents of the block under a key follow from: where blocks share slots, two keys each have the same.
+pub fn contents(number: u64, config: &Config) -> u64 {
+    if config.dedup { number & !1 } else { number }
+}
+
 /// The geometry of the block under a key, where there is one; blocks whose contents can be compressed have it.
 pub fn geometry_id(number: u64, config: &Config) -> u8 {
-    u8::from(number.is_multiple_of(4) && config.geometries[0].is_some())
+    u8::from(contents(number, config).is_multiple_of(4) && config.geometries[0].is_some())
 }
 
 /// The length of the block under a key: the same whenever it is put.
@@ -144,7 +160,7 @@ pub fn bytes(number: u64, config: &Config) -> u64 {
     if number.is_multiple_of(4) {
         return config.block_bytes / 64 * 64;
     }
-    1 + mix(number ^ 0x5eed) % config.block_bytes
+    1 + mix(contents(number, config) ^ 0x5eed) % config.block_bytes
 }
 
 /// What must be true after a loss of power.

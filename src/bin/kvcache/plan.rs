@@ -27,6 +27,8 @@ pub enum PolicyName {
     Gdsf,
     /// What is worth least to the caller goes first.
     Importance,
+    /// What will be wanted last goes first, by what was learnt; of a prompt the tail first.
+    Hazard,
 }
 
 impl From<PolicyName> for PolicyKind {
@@ -39,6 +41,7 @@ impl From<PolicyName> for PolicyKind {
             PolicyName::Sieve => Self::Sieve,
             PolicyName::Gdsf => Self::Gdsf,
             PolicyName::Importance => Self::Importance,
+            PolicyName::Hazard => Self::Hazard,
         }
     }
 }
@@ -53,7 +56,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     cpu_bytes: u64,
     /// How victims are chosen
-    #[arg(long, value_enum, default_value_t = PolicyName::Lru)]
+    #[arg(long, value_enum, default_value_t = PolicyName::Hazard)]
     policy: PolicyName,
     /// Most views held at once [default: 4096]
     #[arg(long, value_name = "COUNT")]

@@ -9,6 +9,7 @@ use crate::block::{BlockRef, PutInfo};
 use crate::config::Config;
 use crate::copy::Temperature;
 use crate::engine::Clock;
+use crate::engine::evict::Evicted;
 use crate::error::Status;
 use crate::key::Key;
 use crate::tier::device::IoKind;
@@ -113,7 +114,8 @@ fn block_in_hands(take: impl FnOnce(&Engine<'_>, BlockRef), give: impl FnOnce(&E
         take(engine, block);
         churn(engine, 1000);
         give(engine, block);
-        assert!(engine.evict_block(block.index, block.generation, Counter::Evictions));
+        let evicted = engine.evict_block(block.index, block.generation, Counter::Evictions);
+        assert_eq!(evicted, Evicted::Freed);
         let mut found = [0; BLOCK_BYTES];
         assert_eq!(
             engine.get(&key(0), &mut found, Temperature::Auto),

@@ -15,7 +15,7 @@ use crate::block::BlockRef;
 use crate::block::entry::{Phase, State};
 use crate::block::pins::PinKind;
 use crate::engine::Engine;
-use crate::engine::evict::At;
+use crate::engine::evict::{At, Evicted};
 use crate::metrics::{Counter, EventKind};
 use crate::policy::Policy;
 use crate::sync::atomic::Ordering;
@@ -383,18 +383,17 @@ impl Engine<'_> {
                         }
                         Staged::Barred => {
                             let evicted = self.evict_block(index, state.generation(), Counter::Evictions);
-                            coming += u64::from(evicted);
-                            done += u64::from(evicted);
+                            coming += u64::from(evicted == Evicted::Freed);
+                            done += u64::from(evicted != Evicted::Not);
                         }
                     }
                     continue;
                 }
                 self.counters.add(self.stripe(), Counter::WritesRefused, 1);
             }
-            if self.evict_block(index, state.generation(), Counter::Evictions) {
-                coming += 1;
-                done += 1;
-            }
+            let evicted = self.evict_block(index, state.generation(), Counter::Evictions);
+            coming += u64::from(evicted == Evicted::Freed);
+            done += u64::from(evicted != Evicted::Not);
         }
         done
     }

@@ -70,7 +70,9 @@ fn smooth(ages: &[f32; AGES]) -> [f32; AGES] {
     let width = SMOOTH as f32 + 1.0;
     core::array::from_fn(|age| {
         let near = age.saturating_sub(SMOOTH)..(age + SMOOTH + 1).min(AGES);
-        let sum: f32 = near.map(|other| ages[other] * (width - age.abs_diff(other) as f32)).sum();
+        let sum: f32 = near
+            .map(|other| ages[other] * (width - age.abs_diff(other) as f32))
+            .sum();
         sum / (width * width)
     })
 }
@@ -82,7 +84,13 @@ impl<'m> Lifetimes<'m> {
         let (unseen, words) = words.split_at(KINDS * AGES);
         let (at_risk, words) = words.split_at(KINDS * AGES);
         let (values, pool) = words.split_at(KINDS * AGES);
-        Self { used, unseen, at_risk, values, pool: &pool[..AGES] }
+        Self {
+            used,
+            unseen,
+            at_risk,
+            values,
+            pool: &pool[..AGES],
+        }
     }
 
     fn add(cells: &[AtomicU32], kind: u8, age: usize, count: f32) {
@@ -162,13 +170,15 @@ impl<'m> Lifetimes<'m> {
     pub(super) fn value(&self, kind: usize, request_blocks: f32) {
         let hazards = self.hazards(kind, request_blocks);
         for from in 0..AGES {
-            let (mut waiting, mut life, mut best) = (1.0_f32, 0.0_f32, 0.0_f32);
-            for age in from..AGES {
+            let (mut waiting, mut gone, mut life, mut best) = (1.0_f32, 0.0_f32, 0.0_f32, 0.0_f32);
+            for (age, &hazard) in hazards.iter().enumerate().skip(from) {
                 let length = age_start(age + 1) - age_start(age);
-                life += waiting * (1.0 - (1.0 - USED_AFTER) * hazards[age]) * length;
-                waiting *= 1.0 - hazards[age];
+                life += waiting * (1.0 - (1.0 - USED_AFTER) * hazard) * length;
+                // Summed up, since one less those who wait would round the rarely used to nothing.
+                gone += waiting * hazard;
+                waiting *= 1.0 - hazard;
                 if age >= from + KEPT_AGES_MIN || age == AGES - 1 {
-                    best = best.max((1.0 - waiting) / life);
+                    best = best.max(gone / life);
                 }
             }
             // Never zero, which says that nothing is known.

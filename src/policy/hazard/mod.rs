@@ -20,7 +20,9 @@
 //! Bounds: a victim looks at [`SAMPLE`] leaves and [`CANDIDATES`] at most, and moves the learning on by one step, of which there are as
 //! many as places / 32 + ghosts / 32 + kinds in a round. 52 bytes a block, and 64 KiB.
 
+mod expected;
 mod ghosts;
+mod learning;
 mod lifetimes;
 mod record;
 #[cfg(all(test, not(loom)))]
@@ -32,7 +34,7 @@ use crate::config::PolicyKind;
 use crate::limits::CLASSES_COUNT;
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use ghosts::{Ghost, Ghosts};
-use lifetimes::{KINDS, Lifetimes, age_of};
+use lifetimes::{Lifetimes, age_of};
 use record::{Record, Records};
 
 /// Leaves that are kept in view as the next victims.
@@ -41,26 +43,17 @@ const CANDIDATES: usize = 16;
 const SAMPLE: u32 = 16;
 /// Victims of one moment after which other leaves are looked at again.
 const SAMPLE_VICTIMS: u32 = 16;
-/// Blocks of a chain whose uses are learnt of when it is gone on with; of the others later.
-const PATH_BLOCKS_MAX: u32 = 4096;
 /// Insertions during which the end of a chain may still be gone on with by its request.
 const OPEN_INSERTIONS: u32 = 32;
-/// Places, or ghosts, that one step of learning looks at.
-const STEP_PLACES: u32 = 32;
-/// Fewest insertions between two rounds of learning.
-const ROUND_INSERTIONS_MIN: u32 = 1024;
 /// Requests whose missing blocks are expected.
 const EXPECTED_COUNT: usize = 16;
-/// Missing blocks of a request that are looked for among the ghosts.
-const EXPECTED_BLOCKS_MAX: usize = 4096;
 /// Importance that doubles what a block is worth.
 const IMPORTANCE_UNIT: f32 = 1000.0;
 
 /// Words of the fixed part, before the lists: see [`Head`].
 const HEAD_WORDS: usize = 16;
 /// Half words of the fixed part.
-const HEADS: usize =
-    HEAD_WORDS + 2 * EXPECTED_COUNT + 2 * CANDIDATES + CLASSES_COUNT * LIST_WORDS + lifetimes::WORDS;
+const HEADS: usize = HEAD_WORDS + 2 * EXPECTED_COUNT + 2 * CANDIDATES + CLASSES_COUNT * LIST_WORDS + lifetimes::WORDS;
 /// Words of a block, without ghosts.
 const RECORD_WORDS: usize = record::WORDS;
 
@@ -98,12 +91,6 @@ enum Head {
     Expected,
 }
 
-/// Steps of a round of learning.
-const PHASE_IDLE: u32 = 0;
-const PHASE_PLACES: u32 = 1;
-const PHASE_GHOSTS: u32 = 2;
-const PHASE_KINDS: u32 = 3;
-
 /// The hazard policy.
 pub(crate) struct Hazard<'m> {
     records: Records<'m>,
@@ -116,38 +103,6 @@ pub(crate) struct Hazard<'m> {
     /// Place + 1 and what it was worth.
     candidates: &'m [AtomicU32],
     lists: &'m [AtomicU32],
-}
-
-/// A request that was looked up, and what its missing blocks are.
-#[derive(Clone, Copy)]
-struct Expected {
-    /// Mark of the block to come, or, once that came, of the last one that did.
-    mark: u32,
-    /// Blocks to come.
-    left: u16,
-    turn: u8,
-    shared: bool,
-    begun: bool,
-}
-
-impl Expected {
-    fn encode(self) -> [u32; 2] {
-        let low = u32::from(self.left) << 16
-            | u32::from(self.turn) << 2
-            | u32::from(self.shared) << 1
-            | u32::from(self.begun);
-        [self.mark, low]
-    }
-
-    fn decode(mark: u32, low: u32) -> Self {
-        Self {
-            mark,
-            left: (low >> 16) as u16,
-            turn: (low >> 2) as u8,
-            shared: low & 2 != 0,
-            begun: low & 1 != 0,
-        }
-    }
 }
 
 /// Milliseconds from one time to another, both cut to 32 bits.
@@ -228,8 +183,7 @@ impl<'m> Hazard<'m> {
 
     /// The kind that a leaf is taken for: the end of a chain that may still be gone on with is no end yet.
     fn kind_now(&self, record: &Record, uses: u16) -> u8 {
-        let at_end = record.height() == 0
-            && self.head(Head::Insertions).wrapping_sub(record.born()) > OPEN_INSERTIONS;
+        let at_end = record.height() == 0 && self.head(Head::Insertions).wrapping_sub(record.born()) > OPEN_INSERTIONS;
         kind_of(record, Self::turn(record, uses), at_end)
     }
 
@@ -250,21 +204,6 @@ impl<'m> Hazard<'m> {
             worth *= 1.0 + importance as f32 / IMPORTANCE_UNIT;
         }
         worth
-    }
-
-    /// Learns what became of a block since it was last looked at.
-    fn note(&self, index: u32, record: &mut Record, blocks: &impl Blocks) {
-        let uses = blocks.recency(index).uses();
-        let used_ms = blocks.used_ms(index) as u32;
-        let waited_ms = used_ms.wrapping_sub(record.noted_ms);
-        if uses != record.noted_uses || (waited_ms != 0 && waited_ms < 1 << 31) {
-            let count = uses.wrapping_sub(record.noted_uses).max(1);
-            let age = age_of(u64::from(waited_ms) / u64::from(count));
-            self.lifetimes.used(record.kind, age, u32::from(count));
-        }
-        record.noted_ms = used_ms;
-        record.noted_uses = uses;
-        record.kind = self.kind_at_end(record, uses);
     }
 
     fn leaf_add(&self, index: u32, record: &mut Record) {
@@ -316,50 +255,6 @@ impl<'m> Hazard<'m> {
             self.records.set(index, &record);
             next = self.parent(&record).filter(|(_, parent)| !parent.is_listed());
         }
-    }
-
-    /// What was expected of the block with this mark, whose parent has that mark.
-    fn expected(&self, mark: u32, parent_mark: u32) -> Option<Expected> {
-        for at in (0..2 * EXPECTED_COUNT).step_by(2) {
-            let found = Expected::decode(self.expected[at].load(Relaxed), self.expected[at + 1].load(Relaxed));
-            let here = match found.begun {
-                false => found.mark == mark,
-                true => found.mark == parent_mark,
-            };
-            if here && found.left != 0 {
-                let rest = Expected { mark, left: found.left - 1, begun: true, ..found };
-                let [mark, low] = rest.encode();
-                self.expected[at].store(mark, Relaxed);
-                self.expected[at + 1].store(low, Relaxed);
-                return Some(found);
-            }
-        }
-        None
-    }
-
-    /// A request's blocks that are missing, in order, by their fingerprints: they are likely to come. May be called by
-    /// any thread at any time; what it leaves are hints.
-    pub(crate) fn expect(&self, missing: impl Iterator<Item = u64>, now_ms: u64) {
-        if self.head(Head::Random) == 0 {
-            // Nothing went yet.
-            return;
-        }
-        let (mut first, mut found) = (None, None);
-        for (place, fingerprint) in missing.take(EXPECTED_BLOCKS_MAX).enumerate() {
-            first.get_or_insert(fingerprint as u32);
-            if let Some(ghost) = self.ghosts.find(fingerprint, now_ms) {
-                let (turn, shared, _) = found.unwrap_or((0, false, 0));
-                found = Some((ghost.turn.max(turn), ghost.branched || shared, place));
-            }
-        }
-        let (Some(mark), Some((turn, shared, last))) = (first, found) else {
-            return;
-        };
-        let at = self.head[Head::Expected as usize].fetch_add(1, Relaxed) as usize % EXPECTED_COUNT * 2;
-        let left = last as u16;
-        let [mark, low] = Expected { mark, left, turn: turn.saturating_add(1), shared, begun: false }.encode();
-        self.expected[at].store(mark, Relaxed);
-        self.expected[at + 1].store(low, Relaxed);
     }
 
     /// Takes a block out of where it is, and says which parent has become a leaf by that. Its children stay, and are
@@ -428,7 +323,11 @@ impl<'m> Hazard<'m> {
         let cost_us = blocks.cost_us(index);
         if cost_us != 0 {
             let mean = self.head_float(Head::CostMean);
-            let mean = if mean == 0.0 { cost_us as f32 } else { mean + (cost_us as f32 - mean) / 256.0 };
+            let mean = if mean == 0.0 {
+                cost_us as f32
+            } else {
+                mean + (cost_us as f32 - mean) / 256.0
+            };
             self.set_head(Head::CostMean, mean.to_bits());
         }
         record.set_first_child(0, insertions);
@@ -446,7 +345,8 @@ impl<'m> Hazard<'m> {
         let now_ms = blocks.now_ms();
         let fingerprint = blocks.fingerprint(index);
         if let Some(ghost) = self.ghosts.take(fingerprint, now_ms) {
-            self.lifetimes.used(ghost.kind, age_of(now_ms.saturating_sub(ghost.used_ms)), ghost.count);
+            self.lifetimes
+                .used(ghost.kind, age_of(now_ms.saturating_sub(ghost.used_ms)), ghost.count);
             turn = turn.max(u32::from(ghost.turn) + 1);
             record.set_branched(ghost.branched);
         }
@@ -536,22 +436,6 @@ impl<'m> Hazard<'m> {
         self.candidate_least().map(|at| self.candidate(at).0)
     }
 
-    /// Learns of the uses of a block and of those before it, up to those that it has learnt of.
-    fn note_path(&self, mut index: u32, blocks: &impl Blocks) {
-        for _ in 0..PATH_BLOCKS_MAX {
-            let mut record = self.records.get(index);
-            if record.is_listed() || blocks.used_ms(index) as u32 == record.noted_ms {
-                return;
-            }
-            self.note(index, &mut record, blocks);
-            self.records.set(index, &record);
-            let Some((parent, _)) = self.parent(&record) else {
-                return;
-            };
-            index = parent;
-        }
-    }
-
     /// Takes a leaf out for good: it is remembered, and its parent is the next to be asked about.
     fn evict(&self, index: u32, blocks: &impl Blocks) {
         let mut record = self.records.get(index);
@@ -615,80 +499,6 @@ impl<'m> Hazard<'m> {
         }
         list.first()
     }
-
-    /// One step of learning.
-    fn learn(&self, blocks: &impl Blocks) {
-        let hand = self.head(Head::Hand);
-        let insertions = self.head(Head::Insertions);
-        let (phase, hand_next) = match self.head(Head::Phase) {
-            PHASE_PLACES => {
-                let end = (hand + STEP_PLACES).min(self.records.len());
-                (hand..end).for_each(|index| self.look_at(index, blocks));
-                if end == self.records.len() { (PHASE_GHOSTS, 0) } else { (PHASE_PLACES, end) }
-            }
-            PHASE_GHOSTS => {
-                let now_ms = blocks.now_ms();
-                let groups = self.ghosts.groups_count();
-                let end = (hand + STEP_PLACES / ghosts::WAYS as u32).min(groups);
-                for group in hand..end {
-                    self.ghosts.each_of_group(group, now_ms, |ghost| {
-                        let age = age_of(now_ms.saturating_sub(ghost.used_ms));
-                        self.lifetimes.waiting(ghost.kind, age, ghost.count);
-                    });
-                }
-                if end == groups {
-                    self.lifetimes.pool(self.request_blocks());
-                    (PHASE_KINDS, 0)
-                } else {
-                    (PHASE_GHOSTS, end)
-                }
-            }
-            PHASE_KINDS => {
-                self.lifetimes.value(hand as usize, self.request_blocks());
-                if hand as usize + 1 == KINDS {
-                    let since = insertions.wrapping_sub(self.head(Head::Faded));
-                    self.lifetimes.fade(since, self.request_blocks());
-                    self.set_head(Head::Faded, insertions);
-                    let pause = (self.records.len() / 8).max(ROUND_INSERTIONS_MIN);
-                    self.set_head(Head::Next, insertions.wrapping_add(pause));
-                    (PHASE_IDLE, 0)
-                } else {
-                    (PHASE_KINDS, hand + 1)
-                }
-            }
-            _ if (insertions.wrapping_sub(self.head(Head::Next)) as i32) < 0 => return,
-            _ => {
-                self.lifetimes.waiting_clear();
-                self.set_head(Head::Depths, 0);
-                self.set_head(Head::Seen, 0);
-                (PHASE_PLACES, 0)
-            }
-        };
-        self.set_head(Head::Phase, phase);
-        self.set_head(Head::Hand, hand_next);
-    }
-
-    /// Learns from one place.
-    fn look_at(&self, index: u32, blocks: &impl Blocks) {
-        let mut record = self.records.get(index);
-        if !record.is_known() || record.is_listed() || record.life != blocks.generation(index) as u16 {
-            return;
-        }
-        self.note(index, &mut record, blocks);
-        self.records.set(index, &record);
-        let age = age_of(elapsed_ms(blocks.now_ms(), record.noted_ms));
-        self.lifetimes.waiting(record.kind, age, 1);
-        let seen = self.head(Head::Seen) + 1;
-        let mean = self.head_float(Head::Depths);
-        let mean = mean + (f32::from(blocks.depth(index)) - mean) / seen as f32;
-        self.set_head(Head::Seen, seen);
-        self.set_head(Head::Depths, mean.to_bits());
-        self.set_head(Head::RequestBlocks, (2.0 * mean + 1.0).to_bits());
-    }
-
-    fn request_blocks(&self) -> f32 {
-        self.head_float(Head::RequestBlocks).max(1.0)
-    }
 }
 
 impl Policy for Hazard<'_> {
@@ -710,9 +520,7 @@ impl Policy for Hazard<'_> {
         }
         let parent = blocks.parent(index).filter(|&parent| parent != index);
         let above = parent.map(|parent| (parent, self.records.get(parent)));
-        let above = above.filter(|(parent, above)| {
-            above.is_known() && above.life == blocks.generation(*parent) as u16
-        });
+        let above = above.filter(|(parent, above)| above.is_known() && above.life == blocks.generation(*parent) as u16);
         let orphan_above = |above: &Record| above.is_listed() && above.position == ORPHANS;
         let orphan = blocks.parent_mark(index) != 0
             && (parent.is_none() || above.is_some_and(|(_, above)| orphan_above(&above)));
@@ -725,7 +533,12 @@ impl Policy for Hazard<'_> {
             record.parent = parent;
             record.parent_life = parent_life;
         } else {
-            record = Record { parent, parent_life, life, ..Record::default() };
+            record = Record {
+                parent,
+                parent_life,
+                life,
+                ..Record::default()
+            };
             self.introduce(index, &mut record, above.as_ref().map(|(_, above)| above), blocks);
         }
         record.set_known(true);

@@ -212,7 +212,7 @@ fn a_policy_sees_what_the_access_said() {
         (blocks.now_ms(), blocks.used_ms(parent), blocks.used_ms(child)),
         (250, 100, 250)
     );
-    assert_eq!((blocks.conversation(child), blocks.importance(child)), (9, 77));
+    assert_eq!(blocks.importance(child), 77);
     assert_eq!(
         (blocks.tokens(child), blocks.depth(child), blocks.class(child)),
         (16, 2, 3)

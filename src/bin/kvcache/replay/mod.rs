@@ -6,6 +6,8 @@
 
 mod folder;
 pub mod outcome;
+#[allow(dead_code, reason = "the replay of metadata alone is what uses it")]
+mod prefetch;
 mod progress;
 mod run;
 mod sizes;
@@ -147,7 +149,7 @@ impl ReplayArgs {
     /// More than one, or one that knows the future.
     fn engine_policy(&self) -> Result<PolicyName, String> {
         match self.policy[..] {
-            [] => Ok(PolicyName::Lru),
+            [] => Ok(PolicyName::Hazard),
             [Choice::Policy(policy)] => Ok(policy),
             [Choice::Min] => Err("--policy min is for --metadata-only".into()),
             _ => Err("several policies are for --metadata-only --sweep".into()),

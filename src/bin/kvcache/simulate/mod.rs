@@ -168,7 +168,7 @@ fn chosen_policies(args: &SimulateArgs, named: &[Choice], plot: bool, two_tiers:
     let mut policies = match (named.is_empty(), args.sweep) {
         (false, _) => named.to_vec(),
         (true, true) => Choice::all(),
-        (true, false) => vec![Choice::Policy(PolicyName::Lru)],
+        (true, false) => vec![Choice::Policy(PolicyName::Hazard)],
     };
     if plot {
         policies.push(Choice::Min);

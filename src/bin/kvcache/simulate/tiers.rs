@@ -43,6 +43,8 @@ pub struct Tiers<'m> {
     block_tokens: u64,
     /// Where each block of the request in hand was.
     found: Vec<(Found, u32)>,
+    /// Its blocks that are not in the first tier.
+    missing: Vec<u64>,
     score: Score,
     /// In picoseconds, of each access in a group, on average.
     times: Latency,
@@ -56,6 +58,7 @@ impl<'m> Tiers<'m> {
             below: None,
             block_tokens,
             found: Vec::new(),
+            missing: Vec::new(),
             score: Score::default(),
             times: Latency::default(),
         }
@@ -122,6 +125,14 @@ impl<'m> Tiers<'m> {
         for place in 0..self.found.len() {
             self.note(request, fingerprints, place);
         }
+        self.missing.clear();
+        let missing = self
+            .found
+            .iter()
+            .zip(fingerprints)
+            .filter(|((found, _), _)| *found != Found::Near);
+        self.missing.extend(missing.map(|(_, &fingerprint)| fingerprint));
+        self.near.expect(&self.missing);
         for place in 0..self.found.len() {
             // A block that comes twice in a request is there the second time.
             if self.found[place].0 != Found::Near && self.near.find(fingerprints[place]).is_none() {
