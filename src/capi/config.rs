@@ -48,6 +48,9 @@ pub const KVC_POLICY_IMPORTANCE: u64 = 7;
 /// What will be wanted last goes first, learnt on line from how long blocks of its kind wait for their next use; of a
 /// prompt the tail before what comes before it. The default.
 pub const KVC_POLICY_HAZARD: u64 = 8;
+/// Whichever of `KVC_POLICY_HAZARD`, `KVC_POLICY_S3FIFO` and `KVC_POLICY_LRU` does best on a sample of the keys; begins
+/// with the first.
+pub const KVC_POLICY_ADAPTIVE: u64 = 9;
 
 /// Ordinary pages. The default.
 pub const KVC_HUGE_PAGES_OFF: u64 = 0;
@@ -371,7 +374,7 @@ impl kvc_config_t {
             policy: choice(
                 "policy",
                 self.policy,
-                KVC_POLICY_HAZARD,
+                KVC_POLICY_ADAPTIVE,
                 PolicyKind::from_code(self.policy),
             )
             .map_err(Ok)?,

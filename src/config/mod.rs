@@ -37,6 +37,9 @@ pub enum PolicyKind {
     /// next use.
     #[default]
     Hazard = 8,
+    /// Whichever of [`PolicyKind::Hazard`], [`PolicyKind::S3Fifo`] and [`PolicyKind::Lru`] does best on a sample of the
+    /// keys.
+    Adaptive = 9,
 }
 
 impl PolicyKind {
@@ -50,6 +53,7 @@ impl PolicyKind {
         Self::Gdsf,
         Self::Importance,
         Self::Hazard,
+        Self::Adaptive,
     ];
 
     /// The policy of a number from outside; 0 is the default.
@@ -71,6 +75,7 @@ impl PolicyKind {
             Self::Gdsf => "gdsf",
             Self::Importance => "importance",
             Self::Hazard => "hazard",
+            Self::Adaptive => "adaptive",
         }
     }
 }

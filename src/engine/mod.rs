@@ -10,8 +10,8 @@
 
 mod control;
 mod evict;
-mod importance;
 mod foresight;
+mod importance;
 pub(crate) mod lane;
 pub(crate) mod lower;
 mod observe;
@@ -39,8 +39,8 @@ use crate::tier::cpu::CpuTier;
 use crate::tier::cpu::share::Sharing;
 
 use control::Control;
-use importance::ImportanceTable;
 use foresight::Foresight;
+use importance::ImportanceTable;
 use lane::Lanes;
 use lower::Lower;
 

@@ -7,6 +7,7 @@
 //! **Hits cost a policy nothing.** A hit notes the use clock in the block's own entry, and only if the clock has moved
 //! since; a policy looks at that note when the block comes up as a victim, and not before.
 
+mod adaptive;
 mod arc;
 mod gdsf;
 mod ghosts;
@@ -25,6 +26,7 @@ use crate::config::PolicyKind;
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 
 pub(crate) use crate::budget::Needs;
+pub(crate) use adaptive::Adaptive;
 pub(crate) use arc::Arc;
 pub(crate) use gdsf::Gdsf;
 pub(crate) use hazard::Hazard;
@@ -119,18 +121,24 @@ macro_rules! policies {
     };
 }
 
-policies!(Lru, S3Fifo, Lfu, Arc, Sieve, Gdsf, Importance, Hazard);
+policies!(Lru, S3Fifo, Lfu, Arc, Sieve, Gdsf, Importance, Hazard, Adaptive);
 
 impl AnyPolicy<'_> {
     /// Whether [`AnyPolicy::expect`] does anything.
     pub(crate) fn expects(&self) -> bool {
-        matches!(self, Self::Hazard(_))
+        match self {
+            Self::Hazard(_) => true,
+            Self::Adaptive(policy) => policy.expects(),
+            _ => false,
+        }
     }
 
     /// Tells of the missing blocks of a request, in order, by their fingerprints. The one call that needs no turn.
     pub(crate) fn expect(&self, missing: impl Iterator<Item = u64>, now_ms: u64) {
-        if let Self::Hazard(policy) = self {
-            policy.expect(missing, now_ms);
+        match self {
+            Self::Hazard(policy) => policy.expect(missing, now_ms),
+            Self::Adaptive(policy) => policy.expect(missing, now_ms),
+            _ => {}
         }
     }
 }

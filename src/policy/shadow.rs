@@ -8,11 +8,12 @@ use crate::limits::PRIORITY_MAX;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Words before the places: how many places are taken, insertions so far, the time.
-const HEAD_WORDS: usize = 8;
-/// Words of a place: a cache line.
-const PLACE_WORDS: usize = 8;
-/// Cells of the table of fingerprints for each place, so that at most half of them are taken.
-const CELLS: usize = 2;
+const HEAD_WORDS: usize = Needs::SHADOW_HEAD_WORDS as usize;
+const PLACE_WORDS: usize = Needs::SHADOW_PLACE_WORDS as usize;
+const CELLS: usize = Needs::SHADOW_CELLS as usize;
+
+/// Blocks before one that are looked for.
+const PARENTS_MAX: u32 = 256;
 
 /// Which word of a place is which.
 #[derive(Clone, Copy)]
@@ -199,6 +200,13 @@ impl Places<'_> {
         (self.inserts().load(Relaxed) >> self.stamp_shift) << 1
     }
 
+    /// What a place says of its parent.
+    fn parent_word(&self, fingerprint: u64) -> u64 {
+        self.find(fingerprint).map_or(0, |parent| {
+            u64::from(self.generation(parent)) << 32 | u64::from(parent + 1)
+        })
+    }
+
     fn set_used(&self, index: u32, class: u8) {
         let now_ms = self.now().load(Relaxed);
         self.set(index, Word::Used, now_ms << 8 | u64::from(class));
@@ -250,9 +258,9 @@ impl Blocks for Places<'_> {
 impl<'m> Shadow<'m> {
     /// Counts of the storage for `capacity` blocks under `kind`.
     pub fn storage(kind: PolicyKind, capacity: u32) -> ShadowStorage {
-        let needs = Needs::of(kind, u64::from(capacity));
+        let needs = Needs::of_shadow(kind, u64::from(capacity));
         ShadowStorage {
-            words: HEAD_WORDS + capacity as usize * (PLACE_WORDS + CELLS) + needs.words as usize,
+            words: needs.words as usize,
             halves: (needs.links + needs.heads) as usize,
         }
     }
@@ -337,12 +345,7 @@ impl<'m> Shadow<'m> {
         let generation = u64::from(blocks.generation(place).wrapping_add(1));
         let (parent_mark, parent) = match access.parent_fingerprint {
             0 => (0, 0),
-            fingerprint => {
-                let parent = blocks.find(fingerprint).map_or(0, |parent| {
-                    u64::from(blocks.generation(parent)) << 32 | u64::from(parent + 1)
-                });
-                (mark(spread(fingerprint)), parent)
-            }
+            fingerprint => (mark(spread(fingerprint)), blocks.parent_word(fingerprint)),
         };
         blocks.inserts().store(blocks.inserts().load(Relaxed) + 1, Relaxed);
         let sizes = u64::from(access.depth) << 48 | u64::from(access.tokens) << 32;
@@ -377,6 +380,52 @@ impl<'m> Shadow<'m> {
                 self.blocks.now_ms(),
             );
         }
+    }
+
+    /// The shadow sees a use of a block, or that it was put in. `used_ms` says when, class and parent may have changed.
+    /// Whether it was there with all before it that the shadow knew of.
+    pub(crate) fn visit(&mut self, access: &Access, used_ms: u64) -> bool {
+        let Some(place) = self.find(access.fingerprint) else {
+            self.set_now_ms(used_ms);
+            self.insert(access);
+            return false;
+        };
+        if access.parent_fingerprint != 0 && self.blocks.parent(place).is_none() {
+            self.blocks
+                .set(place, Word::Parent, self.blocks.parent_word(access.parent_fingerprint));
+        }
+        let used_ms = used_ms.max(self.blocks.used_ms(place));
+        self.hit(place);
+        self.blocks
+            .set(place, Word::Used, used_ms << 8 | u64::from(self.blocks.class(place)));
+        self.is_whole(place)
+    }
+
+    /// Whether a block and all before it are there.
+    pub(crate) fn is_whole(&self, mut place: u32) -> bool {
+        for _ in 0..self.blocks.capacity.min(PARENTS_MAX) {
+            match self.blocks.parent(place) {
+                Some(parent) => place = parent,
+                None => return self.blocks.get(place, Word::Life) as u32 == 0,
+            }
+        }
+        true
+    }
+
+    /// Tells the policy that a block, if it is there, is worth something else to the caller.
+    pub(crate) fn reprice(&mut self, access: &Access) {
+        let Some(place) = self.find(access.fingerprint) else {
+            return;
+        };
+        let blocks = &self.blocks;
+        blocks.set(
+            place,
+            Word::Used,
+            blocks.used_ms(place) << 8 | u64::from(access.priority.min(PRIORITY_MAX)),
+        );
+        let conversation = blocks.get(place, Word::Caller) >> 32;
+        blocks.set(place, Word::Caller, conversation << 32 | u64::from(access.importance));
+        self.policy.insert(place, blocks);
     }
 
     /// How many blocks are there.

@@ -1011,7 +1011,7 @@ static void keeping(void) {
 
 static void policies(void) {
     kvc_config_t config = config_small();
-    for (config.policy = KVC_POLICY_LRU; config.policy <= KVC_POLICY_HAZARD; config.policy++) {
+    for (config.policy = KVC_POLICY_LRU; config.policy <= KVC_POLICY_ADAPTIVE; config.policy++) {
         kvc_engine_t *engine = open_with(&config);
         uint8_t buffer[BLOCK_BYTES];
         for (uint64_t number = 0; number < 10 * SLOTS_COUNT; number++) {

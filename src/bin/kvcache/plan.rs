@@ -29,6 +29,8 @@ pub enum PolicyName {
     Importance,
     /// What will be wanted last goes first, by what was learnt; of a prompt the tail first.
     Hazard,
+    /// Whichever of hazard, s3fifo and lru does best on a sample of the keys.
+    Adaptive,
 }
 
 impl From<PolicyName> for PolicyKind {
@@ -42,6 +44,7 @@ impl From<PolicyName> for PolicyKind {
             PolicyName::Gdsf => Self::Gdsf,
             PolicyName::Importance => Self::Importance,
             PolicyName::Hazard => Self::Hazard,
+            PolicyName::Adaptive => Self::Adaptive,
         }
     }
 }

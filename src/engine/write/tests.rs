@@ -20,6 +20,7 @@ fn with_engine<R>(slots_count: u64, digest_mask: u64, test: impl FnOnce(&Engine<
     let config = Config {
         block_bytes: BLOCK_BYTES as u64,
         cpu_bytes: slots_count * 128,
+        policy: PolicyKind::Lru,
         pins_count: 16,
         stripes_count: 1,
         lanes_count: 1,

@@ -9,7 +9,7 @@ use super::{Blocks, Hazard, Head, elapsed_ms, ghosts};
 const PHASE_IDLE: u32 = 0;
 const PHASE_PLACES: u32 = 1;
 const PHASE_GHOSTS: u32 = 2;
-const PHASE_KINDS: u32 = 3;
+pub(super) const PHASE_KINDS: u32 = 3;
 
 /// Places, or ghosts, that one step of learning looks at.
 const STEP_PLACES: u32 = 32;

@@ -54,6 +54,8 @@ const IMPORTANCE_UNIT: f32 = 1000.0;
 const HEAD_WORDS: usize = 16;
 /// Half words of the fixed part.
 const HEADS: usize = HEAD_WORDS + 2 * EXPECTED_COUNT + 2 * CANDIDATES + CLASSES_COUNT * LIST_WORDS + lifetimes::WORDS;
+/// Half words at the end of the fixed part that say what was learnt, and nothing of what is there.
+pub(super) const LEARNT: usize = lifetimes::WORDS;
 /// Words of a block, without ghosts.
 const RECORD_WORDS: usize = record::WORDS;
 
@@ -255,6 +257,11 @@ impl<'m> Hazard<'m> {
             self.records.set(index, &record);
             next = self.parent(&record).filter(|(_, parent)| !parent.is_listed());
         }
+    }
+
+    /// Whether the policy has the block.
+    pub(crate) fn knows(&self, index: u32) -> bool {
+        self.records.get(index).is_known()
     }
 
     /// Takes a block out of where it is, and says which parent has become a leaf by that. Its children stay, and are

@@ -2,8 +2,10 @@
 
 mod life_tables;
 
+use super::learning::PHASE_KINDS;
 use super::super::testing::storage;
 use super::super::{Access, Shadow};
+use super::learning::PHASE_KINDS;
 use super::*;
 use crate::block::entry::Recency;
 use crate::block::facts::mark;
