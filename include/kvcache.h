@@ -672,6 +672,11 @@ typedef struct kvc_codec_config_t {
  */
 #define KVC_POLICY_HAZARD 8
 
+/* Whichever of KVC_POLICY_HAZARD, KVC_POLICY_S3FIFO and KVC_POLICY_LRU does best on a sample of the keys; begins with
+ * the first.
+ */
+#define KVC_POLICY_ADAPTIVE 9
+
 /* Ordinary pages. The default. */
 #define KVC_HUGE_PAGES_OFF 0
 
@@ -702,8 +707,9 @@ typedef struct kvc_codec_config_t {
 /* A file tier takes blocks that were used again after they were stored. */
 #define KVC_ADMISSION_SECOND_HIT 2
 
-/* A file tier takes blocks that were used again, and those of a kind (place in the chain, conversation or none) that
- * mostly is.
+/* A file tier takes blocks of a kind that is asked for again, as a sample of all blocks that leave memory shows.
+ * Kinds go by the time since the last use, the place in the chain, whether the block was used since it came, and
+ * whether it is short.
  */
 #define KVC_ADMISSION_REUSE 3
 
@@ -727,6 +733,15 @@ typedef struct kvc_codec_config_t {
 
 /* The NVMe tier uses positional reads and writes, on the thread that drives it. */
 #define KVC_IO_POSITIONAL 3
+
+/* The blocks of a conversation are copied up before its next request is due. */
+#define KVC_PREFETCH_TURNS 1
+
+/* Sequences and strides are followed: reading every n-th block in the order in which they were first stored. */
+#define KVC_PREFETCH_SEQUENCES 2
+
+/* It is learnt which block is used after which. */
+#define KVC_PREFETCH_SUCCESSORS 4
 
 /* What an engine is made from. block_bytes and cpu_bytes are required; zero in any other field means its default.
  *
@@ -900,6 +915,23 @@ typedef struct kvc_config_t {
      * each block is hashed, and compared whole with a block of the same digest before they share. Default 0.
      */
     uint64_t dedup;
+    /* What is copied up from a file tier ahead of its use (KVC_PREFETCH_..., added together), by ticks and workers.
+     * Default 0: nothing.
+     */
+    uint64_t prefetch;
+    /* Conversations that KVC_PREFETCH_TURNS remembers, at most 2^20; each costs 128 bytes of memory. Default 4096. */
+    uint64_t prefetch_conversations_count;
+    /* Successors that KVC_PREFETCH_SUCCESSORS remembers, 4 to 65536; each costs 24 bytes of memory. Default 65536. */
+    uint64_t prefetch_successors_count;
+    /* Least probability of being used at which a block is copied up ahead, in thousandths, at most 1000. Default 500.
+     */
+    uint64_t prefetch_confidence_permille;
+    /* Most bytes of slots with blocks that were copied up ahead and not used yet, at most cpu_bytes. Default: an
+     * eighth of cpu_bytes.
+     */
+    uint64_t prefetch_bytes;
+    /* Most bytes copied up ahead in a second, and in one burst. Default 0: no bound. */
+    uint64_t prefetch_bytes_per_second;
 } kvc_config_t;
 
 /* Why a configuration was refused. Initialise with KVC_ERROR_INIT.
@@ -1769,6 +1801,19 @@ kvc_status_t kvc_prefetch(const kvc_engine_t *engine,
                           uint32_t flags,
                           uint64_t *begun_count_out);
 
+/* Says that a conversation is over, or paused: the wish for its blocks is dropped, and none is made before its next
+ * request (KVC_PREFETCH_TURNS). What is on its way already arrives.
+ *
+ * conversation_id is that of kvc_put_info_t.
+ *
+ * Threads: any, at once. Does not wait.
+ *
+ * Memory: borrows nothing.
+ *
+ * Statuses: KVC_OK; KVC_MISS if no such conversation is remembered; KVC_AGAIN while a tick is learning.
+ */
+kvc_status_t kvc_prefetch_cancel(const kvc_engine_t *engine, uint64_t conversation_id);
+
 /* Makes everything durable that was committed or removed before the call.
  *
  * Every block that no file tier holds is written to the first one, whatever its admission filter says; then the files
@@ -2153,6 +2198,16 @@ typedef struct kvc_stats_t {
     uint64_t dedup_bytes_saved;
     /* Times that two blocks had the same digest and other bytes, and did not share a slot. */
     uint64_t dedup_collisions;
+    /* Wishes of prefetching: conversations, and blocks that follow a pattern. */
+    uint64_t prefetch_wishes;
+    /* Blocks copied up ahead of use that were used. */
+    uint64_t prefetches_used;
+    /* Blocks that were wished and asked for before they could be copied up. */
+    uint64_t prefetches_late;
+    /* Blocks copied up ahead of use and evicted without one. */
+    uint64_t prefetches_wasted;
+    /* Milliseconds from copying up ahead of use to the use, of all blocks together. */
+    uint64_t prefetch_lead_ms;
 } kvc_stats_t;
 
 /* What fits into the engine; does not change while it is open. Initialise with KVC_CAPACITY_INIT. */
@@ -3021,11 +3076,11 @@ KVC_ASSERT_(sizeof(kvc_done_t) == 32, "kvc_done_t has 32 bytes");
 KVC_ASSERT_(sizeof(kvc_event_t) == 64, "kvc_event_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_component_t) == 80, "kvc_component_t has 80 bytes");
 KVC_ASSERT_(sizeof(kvc_geometry_t) == 56, "kvc_geometry_t has 56 bytes");
-KVC_ASSERT_(sizeof(kvc_config_t) == 424, "kvc_config_t has 424 bytes");
+KVC_ASSERT_(sizeof(kvc_config_t) == 472, "kvc_config_t has 472 bytes");
 KVC_ASSERT_(sizeof(kvc_plan_t) == 2760, "kvc_plan_t has 2760 bytes");
 KVC_ASSERT_(sizeof(kvc_error_t) == 336, "kvc_error_t has 336 bytes");
 KVC_ASSERT_(sizeof(kvc_put_info_t) == 96, "kvc_put_info_t has 96 bytes");
-KVC_ASSERT_(sizeof(kvc_stats_t) == 560, "kvc_stats_t has 560 bytes");
+KVC_ASSERT_(sizeof(kvc_stats_t) == 600, "kvc_stats_t has 600 bytes");
 KVC_ASSERT_(sizeof(kvc_capacity_t) == 64, "kvc_capacity_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_histogram_t) == 64, "kvc_histogram_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_pin_info_t) == 64, "kvc_pin_info_t has 64 bytes");

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use kvcache::block::PutInfo;
-use kvcache::config::{FileTier, IoEngine, Prefetch, WritePolicy};
+use kvcache::config::{FileTier, IoEngine, PolicyKind, Prefetch, WritePolicy};
 use kvcache::copy::Temperature;
 use kvcache::host::Paths;
 use kvcache::metrics::Counter;
@@ -31,6 +31,7 @@ impl World {
         let config = Config {
             block_bytes: BLOCK_BYTES,
             cpu_bytes: SLOTS_COUNT * BLOCK_BYTES,
+            policy: PolicyKind::Lru,
             stripes_count: 4,
             clock_ticks: true,
             io_engine: IoEngine::Positional,

@@ -26,8 +26,8 @@ impl Needs {
             PolicyKind::Sieve => (1, 1, classes * 4),
             PolicyKind::Gdsf => (3, 4, 3),
             PolicyKind::Importance => (2, 2, 1),
-            // Records; leaves; scalars, expected requests, candidates, lists, and four tables of 62 kinds and 64 ages with
-            // their sum.
+            // Records; leaves; scalars, expected requests, candidates, lists, and four tables of 62 kinds and 64 ages
+            // with their sum.
             PolicyKind::Adaptive => return Self::of_adaptive(entries_count),
             PolicyKind::Hazard => (4, 1, 16 + 32 + 32 + classes * 3 + 4 * 62 * 64 + 64),
         };

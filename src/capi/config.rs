@@ -75,8 +75,9 @@ pub const KVC_PREFAULT_ALL: u64 = 2;
 pub const KVC_ADMISSION_ALL: u64 = 1;
 /// A file tier takes blocks that were used again after they were stored.
 pub const KVC_ADMISSION_SECOND_HIT: u64 = 2;
-/// A file tier takes blocks that were used again, and those of a kind (place in the chain, conversation or none) that
-/// mostly is.
+/// A file tier takes blocks of a kind that is asked for again, as a sample of all blocks that leave memory shows. Kinds
+/// go by the time since the last use, the place in the chain, whether the block was used since it came, and whether it
+/// is short.
 pub const KVC_ADMISSION_REUSE: u64 = 3;
 
 /// Blocks are written to the first file tier when memory is about to give them up. The default.

@@ -17,7 +17,9 @@ pub enum Admission {
     All = 1,
     /// Those that were used again after they were stored.
     SecondHit = 2,
-    /// Those that were used again, and those of a kind (place in the chain, conversation or none) that mostly is.
+    /// Those of a kind that is asked for again: by the time since the last use, the place in the chain, whether it was
+    /// used since it came, and whether it is short. What is refused costs about 5 % of the tier's hits at most, which
+    /// is learnt from a sample of all blocks that leave memory; until something is known, all are taken.
     Reuse = 3,
 }
 

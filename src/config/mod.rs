@@ -33,8 +33,8 @@ pub enum PolicyKind {
     /// What is worth least to the caller goes first (`importance` of [`crate::PutInfo`],
     /// [`crate::Engine::importance_begin`]).
     Importance = 7,
-    /// The leaf of the prefix tree that is worth least, by what was learnt of how long blocks of its kind wait for their
-    /// next use.
+    /// The leaf of the prefix tree that is worth least, by what was learnt of how long blocks of its kind wait for
+    /// their next use.
     #[default]
     Hazard = 8,
     /// Whichever of [`PolicyKind::Hazard`], [`PolicyKind::S3Fifo`] and [`PolicyKind::Lru`] does best on a sample of the

@@ -127,9 +127,9 @@ impl Engine<'_> {
     /// Tells a policy that wants to know it which blocks are likely to come: those that a request misses.
     #[inline]
     fn expect_missing(&self, missing: &[Key]) {
-        if !missing.is_empty() && self.policy.expects() {
+        if !missing.is_empty() && self.policy.listens() {
             let seed = self.config.hash_seed;
-            self.policy.expect(
+            self.policy.announce(
                 missing.iter().map(|key| key.fingerprint(seed)),
                 self.now_ns() / 1_000_000,
             );

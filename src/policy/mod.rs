@@ -17,6 +17,7 @@ mod importance;
 mod lfu;
 mod list;
 mod lru;
+mod reuse;
 mod s3fifo;
 mod shadow;
 mod sieve;
@@ -33,6 +34,7 @@ pub(crate) use hazard::Hazard;
 pub(crate) use importance::Importance;
 pub(crate) use lfu::Lfu;
 pub(crate) use lru::Lru;
+pub use reuse::{Departure, Reuse};
 pub(crate) use s3fifo::S3Fifo;
 pub use shadow::{Access, Shadow, ShadowStorage};
 pub(crate) use sieve::Sieve;
@@ -86,7 +88,8 @@ pub(crate) struct Storage<'m> {
 /// Declares the policies that are chosen at open.
 macro_rules! policies {
     ($($name:ident),+) => {
-        /// The policies, chosen at open.
+        /// The policies, chosen at open. One for each engine, which has no heap to put the large ones on.
+        #[allow(clippy::large_enum_variant)]
         pub(crate) enum AnyPolicy<'m> {
             $($name($name<'m>)),+
         }
@@ -124,20 +127,20 @@ macro_rules! policies {
 policies!(Lru, S3Fifo, Lfu, Arc, Sieve, Gdsf, Importance, Hazard, Adaptive);
 
 impl AnyPolicy<'_> {
-    /// Whether [`AnyPolicy::expect`] does anything.
-    pub(crate) fn expects(&self) -> bool {
+    /// Whether [`AnyPolicy::announce`] does anything.
+    pub(crate) fn listens(&self) -> bool {
         match self {
             Self::Hazard(_) => true,
-            Self::Adaptive(policy) => policy.expects(),
+            Self::Adaptive(policy) => policy.listens(),
             _ => false,
         }
     }
 
     /// Tells of the missing blocks of a request, in order, by their fingerprints. The one call that needs no turn.
-    pub(crate) fn expect(&self, missing: impl Iterator<Item = u64>, now_ms: u64) {
+    pub(crate) fn announce(&self, missing: impl Iterator<Item = u64>, now_ms: u64) {
         match self {
-            Self::Hazard(policy) => policy.expect(missing, now_ms),
-            Self::Adaptive(policy) => policy.expect(missing, now_ms),
+            Self::Hazard(policy) => policy.announce(missing, now_ms),
+            Self::Adaptive(policy) => policy.announce(missing, now_ms),
             _ => {}
         }
     }

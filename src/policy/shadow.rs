@@ -373,9 +373,9 @@ impl<'m> Shadow<'m> {
 
     /// Tells the policy of the blocks that a request misses, in order, by their fingerprints, as looking them up in the
     /// engine does. Before they are put in.
-    pub fn expect(&mut self, missing: &[u64]) {
-        if self.policy.expects() {
-            self.policy.expect(
+    pub fn announce(&mut self, missing: &[u64]) {
+        if self.policy.listens() {
+            self.policy.announce(
                 missing.iter().map(|&fingerprint| spread(fingerprint)),
                 self.blocks.now_ms(),
             );

@@ -90,7 +90,7 @@ fn a_second_tier_takes_what_the_first_gives_up() {
     let folder = Folder::new("simulate-tiers");
     let requests: [&[u64]; 7] = [&[1], &[2], &[3], &[1], &[1], &[2], &[3]];
     let path = folder.write("trace.jsonl", trace(&requests).as_bytes());
-    let sizes = ["--capacity-blocks", "2", "--tier2-blocks", "4"];
+    let sizes = ["--policy", "lru", "--capacity-blocks", "2", "--tier2-blocks", "4"];
     let lazy = simulate_json(&path, &sizes);
     assert_eq!((&lazy["tier2_hits"], &lazy["tier2_writes"]), (&json!(3), &json!(3)));
     assert_eq!(
@@ -104,6 +104,13 @@ fn a_second_tier_takes_what_the_first_gives_up() {
     assert_eq!(
         (&second["block_hit_ratio"], &second["admission"]),
         (&json!(1.0 / 7.0), &json!("second-hit"))
+    );
+    // Of so few blocks nothing is concluded: all are written.
+    let reuse = simulate_json(&path, &[&sizes[..], &["--admission", "reuse"]].concat());
+    assert_eq!((&reuse["tier2_hits"], &reuse["tier2_writes"]), (&json!(3), &json!(3)));
+    assert_eq!(
+        (&reuse["block_hit_ratio"], &reuse["admission"]),
+        (&json!(4.0 / 7.0), &json!("reuse"))
     );
     let table = simulate(&path, &["--capacity-blocks", "2", "--tier2-percent", "100"]);
     assert!(
@@ -288,11 +295,6 @@ fn what_makes_no_sense_is_refused_with_a_reason() {
             vec!["--admission", "all", "--capacity-blocks", "1"],
             1,
             "--tier2-blocks",
-        ),
-        (
-            vec!["--admission", "reuse", "--tier2-blocks", "4", "--capacity-blocks", "1"],
-            1,
-            "reuse is not simulated",
         ),
         (vec!["--plot", "x.svg", "--capacity-blocks", "1"], 2, "--sweep"),
         (

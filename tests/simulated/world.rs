@@ -157,7 +157,7 @@ pub fn geometry_id(number: u64, config: &Config) -> u8 {
 
 /// The length of the block under a key: the same whenever it is put.
 pub fn bytes(number: u64, config: &Config) -> u64 {
-    if number.is_multiple_of(4) {
+    if contents(number, config).is_multiple_of(4) {
         return config.block_bytes / 64 * 64;
     }
     1 + mix(contents(number, config) ^ 0x5eed) % config.block_bytes

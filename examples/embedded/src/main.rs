@@ -22,6 +22,7 @@ use core::cell::UnsafeCell;
 use core::ffi::{c_int, c_void};
 use core::fmt::{self, Write};
 
+use kvcache::config::PolicyKind;
 use kvcache::copy::Temperature;
 use kvcache::{Clock, Config, Engine, Key, Plan, PutInfo, Status};
 
@@ -113,6 +114,7 @@ fn run(memory: &mut [u8]) -> Result<(), Status> {
         stripes_count: 1,
         lanes_count: 0,
         events_count: 64,
+        policy: PolicyKind::Lru,
         ..Config::default()
     };
     let refused = |error: kvcache::ConfigError| {

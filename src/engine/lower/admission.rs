@@ -1,6 +1,7 @@
 //! What a file tier takes: a filter by use, and a budget of bytes, since flash wears out.
 
 use crate::config::{Admission, FileTier};
+use crate::policy::{Departure, Reuse};
 
 const DAY_NS: u128 = 24 * 3600 * 1_000_000_000;
 
@@ -66,62 +67,12 @@ impl Budget {
     }
 }
 
-const CLASSES_COUNT: usize = 32;
-/// Blocks of a class after which what was learnt counts half.
-const SEEN_MAX: u32 = 1024;
-/// Blocks of a class before anything is concluded.
-const SEEN_MIN: u32 = 8;
-
-/// Learns of which kinds of blocks were used again before memory gave them up. A kind is a place in the chain, by
-/// powers of two, with a conversation or without.
-#[derive(Debug)]
-pub(super) struct ReuseFilter {
-    seen: [u32; CLASSES_COUNT],
-    reused: [u32; CLASSES_COUNT],
-}
-
-impl ReuseFilter {
-    pub(super) const fn new() -> Self {
-        Self {
-            seen: [0; CLASSES_COUNT],
-            reused: [0; CLASSES_COUNT],
-        }
-    }
-
-    fn class(depth: u16, conversation: u32) -> usize {
-        let place = (u32::from(depth) + 1).ilog2().min(15) as usize;
-        place * 2 + usize::from(conversation != 0)
-    }
-
-    /// Notes what became of a block while it was in memory.
-    pub(super) fn learn(&mut self, depth: u16, conversation: u32, uses: u16) {
-        let class = Self::class(depth, conversation);
-        self.seen[class] += 1;
-        self.reused[class] += u32::from(uses != 0);
-        if self.seen[class] >= SEEN_MAX {
-            self.seen[class] /= 2;
-            self.reused[class] /= 2;
-        }
-    }
-
-    /// Whether a block of this kind is used again at least half as often as blocks are altogether.
-    pub(super) fn predicts(&self, depth: u16, conversation: u32) -> bool {
-        let class = Self::class(depth, conversation);
-        if self.seen[class] < SEEN_MIN {
-            return true;
-        }
-        let seen: u64 = self.seen.iter().map(|&count| u64::from(count)).sum();
-        let reused: u64 = self.reused.iter().map(|&count| u64::from(count)).sum();
-        2 * u64::from(self.reused[class]) * seen >= reused * u64::from(self.seen[class])
-    }
-}
-
-/// Whether the tier's filter lets a block in that was used `uses` times since it was stored.
-pub(super) fn admits(tier: &FileTier, filter: &ReuseFilter, uses: u16, depth: u16, conversation: u32) -> bool {
+/// Whether the tier's filter lets a block in.
+pub(super) fn admits(tier: &FileTier, filter: &Reuse, leaving: &Departure) -> bool {
     match tier.admission {
         Admission::All => true,
-        Admission::SecondHit => uses != 0,
-        Admission::Reuse => uses != 0 || filter.predicts(depth, conversation),
+        Admission::SecondHit => leaving.uses != 0,
+        Admission::Reuse => filter.admits(leaving),
     }
 }
 
@@ -168,24 +119,39 @@ mod tests {
     }
 
     #[test]
-    fn kinds_that_are_never_used_again_are_not_predicted() {
-        let mut filter = ReuseFilter::new();
-        assert!(filter.predicts(3, 0), "nothing known");
-        for _ in 0..100 {
-            filter.learn(0, 7, 1);
-            filter.learn(500, 0, 0);
-        }
-        assert!(filter.predicts(0, 7) && !filter.predicts(500, 0) && !filter.predicts(400, 0));
-        let tier = FileTier {
+    fn kinds_that_are_never_used_again_are_not_taken() {
+        let block = |fingerprint, depth, uses| Departure {
+            fingerprint,
+            depth,
+            uses,
+            waited_ms: 60_000,
+            tokens: 16,
+            life: fingerprint as u32,
+        };
+        let mut filter = Reuse::new(1);
+        let reuse = FileTier {
             admission: Admission::Reuse,
             ..FileTier::NONE
         };
-        assert!(admits(&tier, &filter, 1, 500, 0), "used again is used again");
-        assert!(!admits(&tier, &filter, 0, 500, 0));
-        let tier = FileTier {
+        assert!(admits(&reuse, &filter, &block(0, 500, 0)), "nothing known");
+        for fingerprint in 1..3000 {
+            let leaving = block(fingerprint, if fingerprint % 2 == 0 { 0 } else { 500 }, 0);
+            filter.left(&leaving);
+            if leaving.depth == 0 {
+                filter.hit(fingerprint);
+            }
+        }
+        assert!(admits(&reuse, &filter, &block(0, 0, 0)));
+        assert!(!admits(&reuse, &filter, &block(0, 500, 0)) && !admits(&reuse, &filter, &block(0, 400, 0)));
+        assert!(
+            admits(&reuse, &filter, &block(0, 500, 1)),
+            "another kind, of which nothing is known"
+        );
+        let second = FileTier {
             admission: Admission::SecondHit,
             ..FileTier::NONE
         };
-        assert!(!admits(&tier, &filter, 0, 0, 7) && admits(&tier, &filter, 1, 0, 7));
+        assert!(!admits(&second, &filter, &block(0, 0, 0)) && admits(&second, &filter, &block(0, 0, 1)));
+        assert!(admits(&FileTier::NONE, &filter, &block(0, 500, 0)), "all are all");
     }
 }

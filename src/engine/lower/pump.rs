@@ -2,7 +2,6 @@
 
 use core::cell::Cell;
 
-use super::admission::ReuseFilter;
 use super::coder::Coder;
 use super::queue::Queue;
 use super::store::Store;
@@ -12,6 +11,7 @@ use crate::block::BlockRef;
 use crate::engine::Engine;
 use crate::key::Key;
 use crate::metrics::{Counter, EventKind};
+use crate::policy::Reuse;
 use crate::sync::atomic::Ordering;
 use crate::tier::log::{LogEvent, ReadFault, RecordInfo};
 use crate::units::Tier;
@@ -25,7 +25,7 @@ pub(super) struct Pump<'m> {
     pub(super) writes: Queue<'m>,
     /// How often `writes` was empty and filled again from the inbox.
     pub(super) drains_count: u32,
-    pub(super) filter: ReuseFilter,
+    pub(super) filter: Reuse,
     /// Whether room is being made up to the upper watermark.
     pub(super) making_room: bool,
     /// Blocks of which a write is under way that gives their slots free.

@@ -151,7 +151,11 @@ impl Engine<'_> {
         while let Some(index) = pump.raises.front() {
             match self.begin_read(lower, pump, index) {
                 Some(Err(Refused::Full)) => break,
-                Some(_) | None => {
+                begun => {
+                    if begun.is_some_and(|begun| begun.is_ok()) {
+                        let key = self.entries[index as usize].key();
+                        pump.filter.hit(key.fingerprint(self.config.hash_seed));
+                    }
                     pump.raises.pop();
                     done += 1;
                 }

@@ -20,6 +20,7 @@ use crate::block::entry::{Phase, State};
 use crate::block::pins::PinKind;
 use crate::engine::{Clock, Engine};
 use crate::metrics::Counter;
+use crate::policy::Departure;
 use crate::sync::atomic::Ordering;
 use crate::tier::log::{ReadFault, ReadRequest, RecordInfo, Refused, VictimStep};
 use crate::units::SlotIndex;
@@ -195,9 +196,10 @@ impl Engine<'_> {
             Some(place)
         } else {
             next.filter(|(_, face)| {
-                let uses = word.hits(generation) as u16 + self.entries[index as usize].recency().uses();
+                let leaving = self.departure(index);
+                let uses = leaving.uses.saturating_add(word.hits(generation) as u16);
                 face.word(index).location(generation).is_none()
-                    && admits(&face.file, &pump.filter, uses, info.depth, info.conversation)
+                    && admits(&face.file, &pump.filter, &Departure { uses, ..leaving })
             })
             .filter(|&(next, _)| self.is_fine_enough(lower, pump, next, index))
             .map(|(next, _)| next)

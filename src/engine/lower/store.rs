@@ -10,7 +10,7 @@
 //!   leaves this room, so that nobody sees that its lifetime is written down as a longer one.
 #![allow(unsafe_code)]
 
-use super::admission::{Budget, ReuseFilter};
+use super::admission::Budget;
 use super::coder::{Coder, Quality};
 use super::floor::Floors;
 use super::pump::{Movement, Pump};
@@ -21,6 +21,7 @@ use crate::budget::{Part, Plan};
 use crate::config::{Config, FieldNames};
 use crate::error::{ConfigError, Status};
 use crate::geometry;
+use crate::policy::Reuse;
 use crate::sync::atomic::{AtomicU32, AtomicU64};
 use crate::sync::guarded::Guarded;
 use crate::sync::inbox::Inbox;
@@ -161,7 +162,7 @@ pub(in crate::engine) unsafe fn open<'m>(
         raises: Queue::new(raises),
         writes: Queue::new(writes),
         drains_count: 0,
-        filter: ReuseFilter::new(),
+        filter: Reuse::new(plan.below_count()),
         making_room: false,
         write_backs: 0,
         coder,

@@ -17,7 +17,7 @@ use crate::block::pins::PinKind;
 use crate::engine::Engine;
 use crate::engine::evict::{At, Evicted};
 use crate::metrics::{Counter, EventKind};
-use crate::policy::Policy;
+use crate::policy::{Blocks, Departure, Policy};
 use crate::sync::atomic::Ordering;
 use crate::tier::log::{RecordInfo, Refused};
 use crate::units::SlotIndex;
@@ -53,9 +53,21 @@ impl Engine<'_> {
         let Some((_, face)) = lower.working().next() else {
             return false;
         };
-        let (entry, facts) = (&self.entries[index as usize], &self.facts[index as usize]);
-        let uses = entry.recency().uses();
-        admits(&face.file, &pump.filter, uses, facts.depth(), facts.conversation())
+        admits(&face.file, &pump.filter, &self.departure(index))
+    }
+
+    /// What a filter is told of a block.
+    pub(super) fn departure(&self, index: u32) -> Departure {
+        let blocks = At::now(self);
+        Departure {
+            fingerprint: blocks.fingerprint(index),
+            waited_ms: blocks.now_ms().saturating_sub(blocks.used_ms(index)),
+            depth: blocks.depth(index),
+            tokens: blocks.tokens(index),
+            uses: blocks.recency(index).uses(),
+            // Another place is another life, too.
+            life: blocks.generation(index).wrapping_add(index),
+        }
     }
 
     /// Whether the tier's codec is fine enough for the block.
@@ -368,10 +380,10 @@ impl Engine<'_> {
                 break;
             }
             if self.unwritten(lower, index, state.generation()) {
-                self.learn(pump, index);
                 if self.admitted(lower, pump, index) {
                     match self.stage(lower, pump, index) {
                         Staged::Begun => {
+                            self.learn(pump, index);
                             coming += 1;
                             done += 1;
                         }
@@ -389,6 +401,7 @@ impl Engine<'_> {
                     }
                     continue;
                 }
+                self.learn(pump, index);
                 self.counters.add(self.stripe(), Counter::WritesRefused, 1);
             }
             let evicted = self.evict_block(index, state.generation(), Counter::Evictions);
@@ -398,11 +411,10 @@ impl Engine<'_> {
         done
     }
 
-    /// Notes for the filter what became of a block in memory.
-    pub(super) fn learn(&self, pump: &mut Pump<'_>, index: u32) {
-        let (entry, facts) = (&self.entries[index as usize], &self.facts[index as usize]);
-        let uses = entry.recency().uses();
-        pump.filter.learn(facts.depth(), facts.conversation(), uses);
+    /// Notes for the filter that a block leaves memory which no file has, whether it is written or not.
+    fn learn(&self, pump: &mut Pump<'_>, index: u32) {
+        let leaving = self.departure(index);
+        pump.filter.left(&leaving);
     }
 
     /// Has victims that must be written first on their way, as far as the pump is free; the policy knows the rest
@@ -415,12 +427,15 @@ impl Engine<'_> {
         };
         let mut under_way = pump.write_backs != 0;
         for &index in victims {
-            self.learn(&mut pump, index);
-            let staged = if self.admitted(lower, &pump, index) {
+            let admitted = self.admitted(lower, &pump, index);
+            let staged = if admitted {
                 self.stage(lower, &mut pump, index)
             } else {
                 Staged::Refused
             };
+            if !admitted || staged == Staged::Begun {
+                self.learn(&mut pump, index);
+            }
             match staged {
                 Staged::Begun => under_way = true,
                 Staged::Refused | Staged::Barred => refused(index),

@@ -5,7 +5,7 @@ use std::vec::Vec;
 
 use super::*;
 use crate::budget::Plan;
-use crate::config::Config;
+use crate::config::{Config, PolicyKind};
 use crate::engine::Clock;
 use proptest::prelude::*;
 

@@ -2,11 +2,11 @@
 //!
 //! Hits of one request come and go together, so how many accesses make a difference certain depends on the workload.
 //! What is asked is therefore how much the difference varies from window to window: another policy is followed once its
-//! lead in the windows since it was last behind is [`CERTAINTY`] times the standard error of that lead, and one worth a change. The
-//! same test leads back, which is the hysteresis: where two are as good as each other nothing happens.
+//! lead in the windows since it was last behind is [`CERTAINTY`] times the standard error of that lead, and one worth
+//! a change. The same test leads back, which is the hysteresis: where two are as good as each other nothing happens.
 //!
-//! `hazard` learns, and in small it learns more slowly. While it is followed its own hits on the sampled keys count, not
-//! those of its shadow; later those of its shadow, times what the two were to each other then.
+//! `hazard` learns, and in small it learns more slowly. While it is followed its own hits on the sampled keys count,
+//! not those of its shadow; later those of its shadow, times what the two were to each other then.
 
 use super::{HAZARD, MEMBERS};
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -111,7 +111,9 @@ impl<'m> Contest<'m> {
             let leads = self.fade(LEADS + member, lead);
             let squares = self.fade(SQUARES + member, lead * lead);
             if leads < 0.0 {
-                [WINDOWS, LATE, LEADS, SQUARES].map(|of| self.set(of + member, 0.0));
+                for of in [WINDOWS, LATE, LEADS, SQUARES] {
+                    self.set(of + member, 0.0);
+                }
                 continue;
             }
             if is_sure(windows, late, leads, squares) && best.is_none_or(|(most, _)| leads > most) {

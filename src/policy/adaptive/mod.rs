@@ -1,8 +1,8 @@
 //! The best of a few policies for what is going on.
 //!
-//! One policy is in charge: `hazard` to begin with. Beside it, each of them runs in a [`Shadow`], a cache of nothing but
-//! metadata, on a sample of the keys that their fingerprints choose: as many as fill 1024 places, or a 512th of the
-//! cache's, and less in a small cache. For a cache in small behaves like the large one on its share of the keys
+//! One policy is in charge: `hazard` to begin with. Beside it, each of them runs in a [`Shadow`], a cache of nothing
+//! but metadata, on a sample of the keys that their fingerprints choose: as many as fill 1024 places, or a 512th of
+//! the cache's, and less in a small cache. For a cache in small behaves like the large one on its share of the keys
 //! (Waldspurger, Saemundsson, Ahmad, Park: "Cache modeling and optimization using miniature simulations", USENIX ATC
 //! 2017). The one that hits most is followed ([`contest`]). A block counts only if those before it in its chain that
 //! are sampled are there, too.
@@ -11,8 +11,8 @@
 //! are looked at: what was used since, and what came, is told to the shadows in the order in which the blocks came. The
 //! shadows lag behind by so much; of several uses of a block in that time all but the first are hits everywhere.
 //!
-//! The policies share their storage. A change empties it and puts all blocks in again: parents before their children for
-//! `hazard`, by the time of their last use (in 256 steps) for the others. That takes O(n), about a tenth of a
+//! The policies share their storage. A change empties it and puts all blocks in again: parents before their children
+//! for `hazard`, by the time of their last use (in 256 steps) for the others. That takes O(n), about a tenth of a
 //! microsecond a block, once and within one eviction. Ghosts are lost by it; what `hazard` learnt of lifetimes is not.
 
 mod contest;
@@ -154,14 +154,14 @@ impl<'m> Adaptive<'m> {
     }
 
     /// Whether [`Adaptive::expect`] does anything.
-    pub(crate) fn expects(&self) -> bool {
+    pub(crate) fn listens(&self) -> bool {
         self.active() == HAZARD
     }
 
-    /// As [`Hazard::expect`].
-    pub(crate) fn expect(&self, missing: impl Iterator<Item = u64>, now_ms: u64) {
-        if self.expects() {
-            self.hazard.expect(missing, now_ms);
+    /// As [`Hazard::announce`].
+    pub(crate) fn announce(&self, missing: impl Iterator<Item = u64>, now_ms: u64) {
+        if self.listens() {
+            self.hazard.announce(missing, now_ms);
         }
     }
 

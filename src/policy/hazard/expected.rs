@@ -65,7 +65,7 @@ impl Hazard<'_> {
 
     /// A request's blocks that are missing, in order, by their fingerprints: they are likely to come. May be called by
     /// any thread at any time; what it leaves are hints.
-    pub(crate) fn expect(&self, missing: impl Iterator<Item = u64>, now_ms: u64) {
+    pub(crate) fn announce(&self, missing: impl Iterator<Item = u64>, now_ms: u64) {
         if self.head(Head::Random) == 0 {
             // Nothing went yet.
             return;

@@ -204,3 +204,6 @@ impl<'m> Lifetimes<'m> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

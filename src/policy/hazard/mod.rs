@@ -10,15 +10,15 @@
 //! on with from its end, or the block was used again), how deep its chain is (below 8, below 64, deeper), whether
 //! nothing ever came behind it, and whether the chain went on from it in several ways. What is known of a block that
 //! goes stays in a table of **ghosts**, of two cells a block: a conversation that comes back is known by the ends of
-//! its turns. A request that is looked up tells of its missing blocks beforehand ([`Hazard::expect`]), so that the
+//! its turns. A request that is looked up tells of its missing blocks beforehand ([`Hazard::announce`]), so that the
 //! first of them are already taken for what the last of them says they are.
 //!
 //! A newcomer is a leaf like others: what will not come back is the next to go itself, and its children, whose parent
 //! is gone then, go before everything else. Blocks with a retention class above the lowest go after all others, class
 //! by class, those used since they were last looked at once more round (second chance).
 //!
-//! Bounds: a victim looks at [`SAMPLE`] leaves and [`CANDIDATES`] at most, and moves the learning on by one step, of which there are as
-//! many as places / 32 + ghosts / 32 + kinds in a round. 52 bytes a block, and 64 KiB.
+//! Bounds: a victim looks at [`SAMPLE`] leaves and [`CANDIDATES`] at most, and moves the learning on by one step, of
+//! which there are as many as places / 32 + ghosts / 32 + kinds in a round. 52 bytes a block, and 64 KiB.
 
 mod expected;
 mod ghosts;

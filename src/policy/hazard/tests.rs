@@ -1,8 +1,5 @@
 //! Tests of the hazard policy: its books against a naive tree, and what it learns.
 
-mod life_tables;
-
-use super::learning::PHASE_KINDS;
 use super::super::testing::storage;
 use super::super::{Access, Shadow};
 use super::learning::PHASE_KINDS;
@@ -254,7 +251,7 @@ impl<'t> World<'t> {
         }
         let missing: Vec<usize> = (0..chain.len()).filter(|&at| found[at].is_none()).collect();
         if announced {
-            self.policy.expect(missing.iter().map(|&at| chain[at]), now_ms);
+            self.policy.announce(missing.iter().map(|&at| chain[at]), now_ms);
         }
         for at in missing {
             let free = self.facts.places.iter().position(|block| !block.resident);
@@ -357,7 +354,7 @@ impl<'t> World<'t> {
         match (action, known(self)) {
             // A chain goes on in one of two ways at each third block.
             (0..=11, _) => {
-                let ways = |at: usize| if at % 3 == 0 { shape >> (at / 3) & 1 } else { 2 };
+                let ways = |at: usize| if at.is_multiple_of(3) { shape >> (at / 3) & 1 } else { 2 };
                 let next = |above: &mut u64, at: usize| {
                     *above = mixed(above.wrapping_mul(3).wrapping_add(ways(at) + 1));
                     Some(*above)
@@ -575,7 +572,7 @@ fn turn_taken(uses: u16, announce: impl Fn(&[u64]) -> Vec<u64>) -> u8 {
         world.facts.places[victim as usize].resident = false;
     }
     world.facts.now_ms += 10_000;
-    world.policy.expect(announce(&chain).into_iter(), world.facts.now_ms);
+    world.policy.announce(announce(&chain).into_iter(), world.facts.now_ms);
     world.request(&chain, 0, false);
     world.check();
     let third = world

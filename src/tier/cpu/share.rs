@@ -193,7 +193,7 @@ impl<'m> Sharing<'m> {
             core::cmp::Reverse(free.count())
         };
         let mut lines = self.lines(digest);
-        lines.sort_by_key(free);
+        lines.sort_unstable_by_key(free);
         // Relaxed: a hint for who finds the cell.
         self.digest(slot).store(digest, Ordering::Relaxed);
         // Release: partner is the acquire in `hold`; the bytes are there with it.

@@ -36,7 +36,7 @@ pub enum AdmissionName {
     All,
     /// Those that were used again
     SecondHit,
-    /// Those that were used again, and those of a kind that mostly is
+    /// Those of a kind that is asked for again
     Reuse,
 }
 

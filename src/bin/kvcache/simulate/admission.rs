@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 
-use kvcache::policy::Access;
+use kvcache::policy::{Access, Departure, Reuse};
 
 use super::stream::Mixed;
 use crate::replay::AdmissionName;
@@ -22,11 +22,11 @@ pub enum Found {
 /// A rule for the second tier. It sees every access, in the order in which hits are noted and blocks inserted, and may
 /// keep what it likes within a bound that its capacities give.
 pub trait Admission {
-    /// A request asked for a block.
-    fn used(&mut self, access: &Access, found: Found);
+    /// A request asked for a block, at a time of the trace in milliseconds.
+    fn used(&mut self, access: &Access, found: Found, now_ms: u64);
 
     /// Whether a block is written down that leaves the first tier and is not in the second.
-    fn admits(&mut self, leaving: &Access) -> bool;
+    fn admits(&mut self, leaving: &Access, now_ms: u64) -> bool;
 
     /// A block leaves the first tier that is in the second.
     fn left(&mut self, leaving: &Access);
@@ -36,14 +36,11 @@ pub trait Admission {
 }
 
 /// The rule of a name, for tiers of so many blocks.
-///
-/// # Errors
-/// A rule that is not simulated.
-pub fn admission(name: AdmissionName, below_capacity: u32) -> Result<Box<dyn Admission>, String> {
+pub fn admission(name: AdmissionName, below_capacity: u32) -> Box<dyn Admission> {
     match name {
-        AdmissionName::All => Ok(Box::new(All)),
-        AdmissionName::SecondHit => Ok(Box::new(SecondHit::new(below_capacity))),
-        AdmissionName::Reuse => Err("--admission reuse is not simulated; all and second-hit are".into()),
+        AdmissionName::All => Box::new(All),
+        AdmissionName::SecondHit => Box::new(SecondHit::new(below_capacity)),
+        AdmissionName::Reuse => Box::new(Predicted::new(below_capacity)),
     }
 }
 
@@ -51,9 +48,9 @@ pub fn admission(name: AdmissionName, below_capacity: u32) -> Result<Box<dyn Adm
 pub struct All;
 
 impl Admission for All {
-    fn used(&mut self, _access: &Access, _found: Found) {}
+    fn used(&mut self, _access: &Access, _found: Found, _now_ms: u64) {}
 
-    fn admits(&mut self, _leaving: &Access) -> bool {
+    fn admits(&mut self, _leaving: &Access, _now_ms: u64) -> bool {
         true
     }
 
@@ -80,13 +77,13 @@ impl SecondHit {
 }
 
 impl Admission for SecondHit {
-    fn used(&mut self, access: &Access, found: Found) {
+    fn used(&mut self, access: &Access, found: Found, _now_ms: u64) {
         if self.remembered.remove(access.fingerprint) || found != Found::Nowhere {
             self.again.insert(access.fingerprint, ());
         }
     }
 
-    fn admits(&mut self, leaving: &Access) -> bool {
+    fn admits(&mut self, leaving: &Access, _now_ms: u64) -> bool {
         let again = self.again.remove(&leaving.fingerprint).is_some();
         if !again {
             self.remembered.push(leaving.fingerprint);
@@ -103,6 +100,73 @@ impl Admission for SecondHit {
             self.remembered.push(fingerprint);
         }
     }
+}
+
+/// The engine's own filter.
+pub struct Predicted {
+    filter: Reuse,
+    /// Blocks of the first tier: when each was used, how often since it came, and which life it is.
+    near: HashMap<u64, Life, BuildHasherDefault<Mixed>>,
+    lives: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    used_ms: u64,
+    uses: u16,
+    number: u32,
+}
+
+impl Predicted {
+    fn new(below_capacity: u32) -> Self {
+        Self {
+            filter: Reuse::new(u64::from(below_capacity)),
+            near: HashMap::default(),
+            lives: 0,
+        }
+    }
+}
+
+impl Admission for Predicted {
+    fn used(&mut self, access: &Access, found: Found, now_ms: u64) {
+        if found == Found::Below {
+            self.filter.hit(access.fingerprint);
+        }
+        let lives = &mut self.lives;
+        let mut is_new = false;
+        let life = self.near.entry(access.fingerprint).or_insert_with(|| {
+            is_new = true;
+            *lives = lives.wrapping_add(1);
+            Life {
+                used_ms: now_ms,
+                uses: 0,
+                number: *lives,
+            }
+        });
+        life.used_ms = now_ms;
+        life.uses = life.uses.saturating_add(u16::from(!is_new));
+    }
+
+    fn admits(&mut self, leaving: &Access, now_ms: u64) -> bool {
+        let life = self.near.remove(&leaving.fingerprint);
+        let leaving = Departure {
+            fingerprint: leaving.fingerprint,
+            waited_ms: life.map_or(0, |life| now_ms.saturating_sub(life.used_ms)),
+            depth: leaving.depth,
+            tokens: leaving.tokens,
+            uses: life.map_or(0, |life| life.uses),
+            life: life.map_or(0, |life| life.number),
+        };
+        let admits = self.filter.admits(&leaving);
+        self.filter.left(&leaving);
+        admits
+    }
+
+    fn left(&mut self, leaving: &Access) {
+        self.near.remove(&leaving.fingerprint);
+    }
+
+    fn dropped(&mut self, _fingerprint: u64) {}
 }
 
 /// Fingerprints in the order in which they came, a bounded number of them: the oldest goes first.
@@ -191,28 +255,51 @@ mod tests {
     #[test]
     fn only_what_was_used_again_is_written() {
         let mut rule = SecondHit::new(2);
-        rule.used(&access(1), Found::Nowhere);
-        rule.used(&access(2), Found::Nowhere);
-        rule.used(&access(2), Found::Near);
-        assert!(!rule.admits(&access(1)) && rule.admits(&access(2)));
+        rule.used(&access(1), Found::Nowhere, 0);
+        rule.used(&access(2), Found::Nowhere, 0);
+        rule.used(&access(2), Found::Near, 0);
+        assert!(!rule.admits(&access(1), 0) && rule.admits(&access(2), 0));
         // 1 is remembered: when it comes back it has been used again.
-        rule.used(&access(1), Found::Nowhere);
-        assert!(rule.admits(&access(1)));
+        rule.used(&access(1), Found::Nowhere, 0);
+        assert!(rule.admits(&access(1), 0));
         // So is what left the second tier, and what had been used again is forgotten with the first.
-        rule.used(&access(2), Found::Below);
+        rule.used(&access(2), Found::Below, 0);
         rule.left(&access(2));
         assert!(rule.again.is_empty());
         rule.dropped(2);
-        rule.used(&access(2), Found::Nowhere);
-        assert!(rule.admits(&access(2)));
+        rule.used(&access(2), Found::Nowhere, 0);
+        assert!(rule.admits(&access(2), 0));
         // Two are remembered, and no more.
         for block in [3, 4, 5] {
-            rule.used(&access(block), Found::Nowhere);
-            assert!(!rule.admits(&access(block)));
+            rule.used(&access(block), Found::Nowhere, 0);
+            assert!(!rule.admits(&access(block), 0));
         }
         for (block, again) in [(5, true), (4, true), (3, false)] {
-            rule.used(&access(block), Found::Nowhere);
-            assert_eq!(rule.admits(&access(block)), again, "{block}");
+            rule.used(&access(block), Found::Nowhere, 0);
+            assert_eq!(rule.admits(&access(block), 0), again, "{block}");
         }
+    }
+
+    #[test]
+    fn what_is_never_asked_for_again_is_not_written() {
+        let mut rule = Predicted::new(1);
+        let block = |fingerprint: u64| Access {
+            depth: if fingerprint.is_multiple_of(2) { 0 } else { 100 },
+            ..access(fingerprint)
+        };
+        let mut written = [0, 0];
+        for fingerprint in 0..6000 {
+            let leaving = block(fingerprint);
+            rule.used(&leaving, Found::Nowhere, fingerprint);
+            let admits = rule.admits(&leaving, fingerprint + 30_000);
+            written[(fingerprint % 2) as usize] += u32::from(admits);
+            if leaving.depth == 0 {
+                // Copied up, and gone again without being written.
+                rule.used(&leaving, Found::Below, fingerprint + 60_000);
+                rule.left(&leaving);
+            }
+        }
+        assert_eq!(written[0], 3000);
+        assert!(written[1] < 1000 && rule.near.is_empty(), "{written:?}");
     }
 }

@@ -132,7 +132,6 @@ pub fn run(
     if admission.is_some() && !two_tiers {
         return Err("--admission is for a second tier: say --tier2-blocks or --tier2-percent".into());
     }
-    admission::admission(admission.unwrap_or(AdmissionName::All), 1)?;
     let policies = chosen_policies(args, policies, plot.is_some(), two_tiers)?;
     let percents = chosen_percents(args)?;
 
@@ -273,9 +272,8 @@ fn one(setting: &Setting, policy: PolicyName, capacity: Capacity) -> Result<Row,
         .below
         .map(|(capacity, admission)| (Memory::new(policy, capacity.blocks), admission));
     let mut tiers = Tiers::new(near.shadow(), setting.block_tokens);
-    if let Some((memory, name)) = &below
-        && let Ok(rule) = admission::admission(*name, memory.capacity)
-    {
+    if let Some((memory, name)) = &below {
+        let rule = admission::admission(*name, memory.capacity);
         tiers = tiers.with_below(capacity.blocks, memory.shadow(), rule);
     }
     let mut stream = Stream::open(setting.source)?;

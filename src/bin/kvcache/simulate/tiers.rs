@@ -25,6 +25,7 @@ struct Below<'m> {
     near: Vec<Access>,
     hits: u64,
     writes: u64,
+    now_ms: u64,
 }
 
 /// What the second tier counted.
@@ -72,6 +73,7 @@ impl<'m> Tiers<'m> {
             near: vec![Access::default(); near_capacity as usize],
             hits: 0,
             writes: 0,
+            now_ms: 0,
         });
         self
     }
@@ -120,6 +122,7 @@ impl<'m> Tiers<'m> {
         self.near.set_now_ms(request.time_ms);
         if let Some(below) = &mut self.below {
             below.shadow.set_now_ms(request.time_ms);
+            below.now_ms = request.time_ms;
         }
         self.look_up(request, fingerprints);
         for place in 0..self.found.len() {
@@ -132,7 +135,7 @@ impl<'m> Tiers<'m> {
             .zip(fingerprints)
             .filter(|((found, _), _)| *found != Found::Near);
         self.missing.extend(missing.map(|(_, &fingerprint)| fingerprint));
-        self.near.expect(&self.missing);
+        self.near.announce(&self.missing);
         for place in 0..self.found.len() {
             // A block that comes twice in a request is there the second time.
             if self.found[place].0 != Found::Near && self.near.find(fingerprints[place]).is_none() {
@@ -175,7 +178,7 @@ impl<'m> Tiers<'m> {
             return;
         };
         let access = access(request, fingerprints, place, self.block_tokens);
-        below.admission.used(&access, found);
+        below.admission.used(&access, found, below.now_ms);
         match found {
             Found::Near => {
                 if let Some(there) = below.shadow.find(access.fingerprint) {
@@ -212,7 +215,7 @@ impl Below<'_> {
     fn take(&mut self, leaving: &Access) {
         if self.shadow.find(leaving.fingerprint).is_some() {
             self.admission.left(leaving);
-        } else if self.admission.admits(leaving) {
+        } else if self.admission.admits(leaving, self.now_ms) {
             self.writes += 1;
             if let Some(dropped) = self.shadow.insert(leaving) {
                 self.admission.dropped(dropped);

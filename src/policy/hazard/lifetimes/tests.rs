@@ -1,6 +1,6 @@
 //! Tests of the life tables, against plain sums over what happened and indices looked for by trying all of them.
 
-use super::super::lifetimes::{AGES, KINDS, Lifetimes, WORDS, age_of};
+use super::{AGES, KINDS, Lifetimes, WORDS, age_of};
 use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use proptest::prelude::*;
 use std::vec::Vec;
@@ -172,10 +172,9 @@ proptest! {
         let blocks = f64::from(request_blocks);
         lifetimes.pool(request_blocks as f32);
         let all: Vec<_> = (0..KINDS).map(|kind| naive_table(&events, kind)).collect();
-        let sum = |of: &dyn Fn(&(Vec<f64>, Vec<f64>)) -> f64| -> f64 { all.iter().map(of).sum() };
-        let pool: Vec<f64> = (0..AGES)
-            .map(|age| sum(&|table| table.0[age]) / (sum(&|table| table.1[age]) + 0.1 * blocks))
-            .collect();
+        let used = |age: usize| -> f64 { all.iter().map(|table| table.0[age]).sum() };
+        let at_risk = |age: usize| -> f64 { all.iter().map(|table| table.1[age]).sum() };
+        let pool: Vec<f64> = (0..AGES).map(|age| used(age) / (at_risk(age) + 0.1 * blocks)).collect();
         for (age, &hazard) in pool.iter().enumerate() {
             prop_assert!((pooled(&words, age) - hazard).abs() <= 1e-4 * hazard);
         }
