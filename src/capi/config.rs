@@ -31,7 +31,7 @@ use crate::metrics::BoundedText;
 /// "None of it" in those fields of the configuration where zero means a default.
 pub const KVC_NONE: u64 = u64::MAX;
 
-/// Evict what was used least recently. The default.
+/// Evict what was used least recently.
 pub const KVC_POLICY_LRU: u64 = 1;
 /// Evict by three queues (S3-FIFO), which keeps what is used often through a scan of what is used once.
 pub const KVC_POLICY_S3FIFO: u64 = 2;
