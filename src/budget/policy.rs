@@ -27,9 +27,9 @@ impl Needs {
             PolicyKind::Gdsf => (3, 4, 3),
             PolicyKind::Importance => (2, 2, 1),
             // Records; leaves; scalars, expected requests, candidates, lists, and four tables of 62 kinds and 64 ages
-            // with their sum.
+            // with their sum, and what that says.
             PolicyKind::Adaptive => return Self::of_adaptive(entries_count),
-            PolicyKind::Hazard => (4, 1, 16 + 32 + 32 + classes * 3 + 4 * 62 * 64 + 64),
+            PolicyKind::Hazard => (4, 1, 14 + 32 + 32 + classes * 3 + 4 * 62 * 64 + 2 * 64),
         };
         // One ghost more than there are places.
         let (extra_words, extra_links) = match kind {

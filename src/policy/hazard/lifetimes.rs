@@ -17,8 +17,8 @@ use crate::sync::atomic::{AtomicU32, Ordering::Relaxed};
 pub(super) const KINDS: usize = 62;
 /// Ages.
 pub(super) const AGES: usize = 64;
-/// Half words of all tables: uses, ends unseen, those at risk, values, and the hazards of all kinds together.
-pub(super) const WORDS: usize = 4 * KINDS * AGES + AGES;
+/// Half words of all tables: uses, ends unseen, those at risk, values; of all kinds together, hazards and values.
+pub(super) const WORDS: usize = 4 * KINDS * AGES + 2 * AGES;
 
 /// Requests whose worth of experience a kind borrows from all kinds, age by age.
 const BORROWED_REQUESTS: f32 = 2.0;
@@ -56,6 +56,7 @@ pub(super) struct Lifetimes<'m> {
     at_risk: &'m [AtomicU32],
     values: &'m [AtomicU32],
     pool: &'m [AtomicU32],
+    pool_values: &'m [AtomicU32],
 }
 
 fn get(cells: &[AtomicU32], at: usize) -> f32 {
@@ -77,19 +78,54 @@ fn smooth(ages: &[f32; AGES]) -> [f32; AGES] {
     })
 }
 
+fn store(cells: &[AtomicU32], values: &[f32; AGES]) {
+    for (cell, value) in cells.iter().zip(values) {
+        cell.store(value.to_bits(), Relaxed);
+    }
+}
+
+/// The Gittins index at each age, of these hazards: age by age for all ages that it could be kept from at once, which
+/// are then done side by side.
+fn values(hazards: &[f32; AGES]) -> [f32; AGES] {
+    let (mut waiting, mut gone, mut life) = ([1.0_f32; AGES], [0.0_f32; AGES], [0.0_f32; AGES]);
+    // Never zero, which says that nothing is known.
+    let mut best = [f32::MIN_POSITIVE; AGES];
+    for (age, &hazard) in hazards.iter().enumerate() {
+        let length = age_start(age + 1) - age_start(age);
+        let there = 1.0 - (1.0 - USED_AFTER) * hazard;
+        for from in 0..=age {
+            life[from] += waiting[from] * there * length;
+            // Summed up, since one less those who wait would round the rarely used to nothing.
+            gone[from] += waiting[from] * hazard;
+            waiting[from] *= 1.0 - hazard;
+        }
+        let kept = if age == AGES - 1 {
+            AGES
+        } else {
+            (age + 1).saturating_sub(KEPT_AGES_MIN)
+        };
+        for from in 0..kept {
+            best[from] = best[from].max(gone[from] / life[from]);
+        }
+    }
+    best
+}
+
 impl<'m> Lifetimes<'m> {
     /// Tables over [`WORDS`] half words.
     pub(super) fn new(words: &'m [AtomicU32]) -> Self {
         let (used, words) = words.split_at(KINDS * AGES);
         let (unseen, words) = words.split_at(KINDS * AGES);
         let (at_risk, words) = words.split_at(KINDS * AGES);
-        let (values, pool) = words.split_at(KINDS * AGES);
+        let (values, words) = words.split_at(KINDS * AGES);
+        let (pool, pool_values) = words.split_at(AGES);
         Self {
             used,
             unseen,
             at_risk,
             values,
-            pool: &pool[..AGES],
+            pool,
+            pool_values: &pool_values[..AGES],
         }
     }
 
@@ -118,6 +154,15 @@ impl<'m> Lifetimes<'m> {
         Self::add(self.at_risk, kind, age, count as f32);
     }
 
+    /// Whether anything was seen of a kind.
+    fn is_seen(&self, kind: usize) -> bool {
+        let ages = kind * AGES..(kind + 1) * AGES;
+        let tables = [self.used, self.unseen, self.at_risk];
+        tables
+            .iter()
+            .any(|cells| cells[ages.clone()].iter().any(|cell| cell.load(Relaxed) != 0))
+    }
+
     /// Uses by age, and blocks that came to each age, of one kind.
     fn observed(&self, kind: usize) -> ([f32; AGES], [f32; AGES]) {
         let mut at_risk = [0.0; AGES];
@@ -136,7 +181,7 @@ impl<'m> Lifetimes<'m> {
     /// Sums all kinds up, `request_blocks` being the blocks of a request.
     pub(super) fn pool(&self, request_blocks: f32) {
         let (mut used, mut at_risk) = ([0.0; AGES], [0.0; AGES]);
-        for kind in 0..KINDS {
+        for kind in (0..KINDS).filter(|&kind| self.is_seen(kind)) {
             let observed = self.observed(kind);
             for age in 0..AGES {
                 used[age] += observed.0[age];
@@ -147,6 +192,8 @@ impl<'m> Lifetimes<'m> {
             let hazard = used[age] / (at_risk[age] + BORROWED_POOL_REQUESTS * request_blocks);
             set(self.pool, age, hazard);
         }
+        let hazards = core::array::from_fn(|age| get(self.pool, age).min(1.0));
+        store(self.pool_values, &values(&hazards));
     }
 
     /// Hazards of a kind by age.
@@ -168,21 +215,12 @@ impl<'m> Lifetimes<'m> {
 
     /// Works out what blocks of a kind are worth at each age, after [`Lifetimes::pool`].
     pub(super) fn value(&self, kind: usize, request_blocks: f32) {
-        let hazards = self.hazards(kind, request_blocks);
-        for from in 0..AGES {
-            let (mut waiting, mut gone, mut life, mut best) = (1.0_f32, 0.0_f32, 0.0_f32, 0.0_f32);
-            for (age, &hazard) in hazards.iter().enumerate().skip(from) {
-                let length = age_start(age + 1) - age_start(age);
-                life += waiting * (1.0 - (1.0 - USED_AFTER) * hazard) * length;
-                // Summed up, since one less those who wait would round the rarely used to nothing.
-                gone += waiting * hazard;
-                waiting *= 1.0 - hazard;
-                if age >= from + KEPT_AGES_MIN || age == AGES - 1 {
-                    best = best.max(gone / life);
-                }
-            }
-            // Never zero, which says that nothing is known.
-            set(self.values, kind * AGES + from, best.max(f32::MIN_POSITIVE));
+        let cells = &self.values[kind * AGES..(kind + 1) * AGES];
+        if self.is_seen(kind) {
+            return store(cells, &values(&self.hazards(kind, request_blocks)));
+        }
+        for (cell, value) in cells.iter().zip(self.pool_values) {
+            cell.store(value.load(Relaxed), Relaxed);
         }
     }
 

@@ -39,8 +39,11 @@ use record::{Record, Records};
 
 /// Leaves that are kept in view as the next victims.
 const CANDIDATES: usize = 16;
-/// Other leaves that are looked at for a victim.
+/// Other leaves that are looked at for a victim; and where requests are single blocks, each of which needs a victim.
 const SAMPLE: u32 = 16;
+const SAMPLE_SINGLE: u32 = 4;
+/// Blocks of a request on average from which on requests are no single blocks.
+const REQUEST_BLOCKS_MIN: f32 = 2.0;
 /// Victims of one moment after which other leaves are looked at again.
 const SAMPLE_VICTIMS: u32 = 16;
 /// Insertions during which the end of a chain may still be gone on with by its request.
@@ -51,7 +54,7 @@ const EXPECTED_COUNT: usize = 16;
 const IMPORTANCE_UNIT: f32 = 1000.0;
 
 /// Words of the fixed part, before the lists: see [`Head`].
-const HEAD_WORDS: usize = 16;
+const HEAD_WORDS: usize = 14;
 /// Half words of the fixed part.
 const HEADS: usize = HEAD_WORDS + 2 * EXPECTED_COUNT + 2 * CANDIDATES + CLASSES_COUNT * LIST_WORDS + lifetimes::WORDS;
 /// Half words at the end of the fixed part that say what was learnt, and nothing of what is there.
@@ -409,13 +412,16 @@ impl<'m> Hazard<'m> {
         self.set_head(Head::SampledMs, now_ms);
         self.set_head(Head::SampledVictims, 0);
         let count = self.head(Head::Leaves);
+        let request_blocks = self.head_float(Head::RequestBlocks);
+        let singles = request_blocks != 0.0 && request_blocks < REQUEST_BLOCKS_MIN;
+        let sample = if singles { SAMPLE_SINGLE } else { SAMPLE };
         let mut random = self.head(Head::Random) | 1;
-        for number in 0..count.min(SAMPLE) {
+        for number in 0..count.min(sample) {
             // Marsaglia, "Xorshift RNGs", 2003.
             random ^= random << 13;
             random ^= random >> 17;
             random ^= random << 5;
-            let position = if count <= SAMPLE { number } else { random % count };
+            let position = if count <= sample { number } else { random % count };
             self.propose(self.leaves[position as usize].load(Relaxed), blocks);
         }
         self.set_head(Head::Random, random);
