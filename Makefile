@@ -8,7 +8,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SONAME  := libkvcache.so.$(basename $(VERSION))
 
 .DELETE_ON_ERROR:
-.PHONY: all demo test bench lint install header loom fuzz-smoke soak tools clean
+.PHONY: all demo test bench lint install install-library header loom fuzz-smoke soak tools clean
 
 all: ## The shared and the static library, the header, the program.
 	$(CARGO) build --release --workspace --features cli
@@ -63,17 +63,27 @@ lint: ## Formatting and lints.
 header: ## Writes include/kvcache.h from the Rust sources.
 	KVC_HEADER_WRITE=1 $(CARGO) test --features capi --test header
 
-install: ## Library, header, pkg-config file and program under $(DESTDIR)$(PREFIX).
+install: ## Library, headers, pkg-config and CMake files and program under $(DESTDIR)$(PREFIX).
 	$(CARGO) build --release --package kvcache-c --package kvcache --features kvcache/cli
-	install -d $(DESTDIR)$(PREFIX)/{lib/pkgconfig,include,bin}
-	install -m 755 $(TARGET)/release/libkvcache.so $(DESTDIR)$(PREFIX)/lib/libkvcache.so.$(VERSION)
+	$(MAKE) --no-print-directory install-library
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(TARGET)/release/kvcache $(DESTDIR)$(PREFIX)/bin/
+
+# The folder that has libkvcache.so and libkvcache.a.
+LIBDIR ?= $(TARGET)/release
+FILLED := sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' -e 's|@SONAME@|$(SONAME)|g'
+
+install-library: ## The same without the program, from a library that is built already: LIBDIR.
+	install -d $(DESTDIR)$(PREFIX)/{lib/pkgconfig,lib/cmake/kvcache,include}
+	install -m 755 $(LIBDIR)/libkvcache.so $(DESTDIR)$(PREFIX)/lib/libkvcache.so.$(VERSION)
 	ln -sf libkvcache.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(PREFIX)/lib/libkvcache.so
-	install -m 644 $(TARGET)/release/libkvcache.a $(DESTDIR)$(PREFIX)/lib/
-	install -m 644 include/kvcache.h $(DESTDIR)$(PREFIX)/include/
-	install -m 755 $(TARGET)/release/kvcache $(DESTDIR)$(PREFIX)/bin/
-	sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' bindings/c/kvcache.pc.in \
-	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/kvcache.pc
+	install -m 644 $(LIBDIR)/libkvcache.a $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 include/kvcache.h include/kvcache.hpp $(DESTDIR)$(PREFIX)/include/
+	$(FILLED) bindings/c/kvcache.pc.in > $(DESTDIR)$(PREFIX)/lib/pkgconfig/kvcache.pc
+	for file in kvcacheConfig kvcacheConfigVersion; do \
+	  $(FILLED) bindings/cmake/$$file.cmake.in > $(DESTDIR)$(PREFIX)/lib/cmake/kvcache/$$file.cmake || exit 1; \
+	done
 
 tools: ## The tools of the tests that are not there yet, from the system's package manager.
 	@scripts/install-tools.sh

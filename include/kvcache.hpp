@@ -408,11 +408,6 @@ private:
     T *data_ = nullptr;
     std::size_t size_ = 0;
 };
-
-/// The elements of a container are constant where the container is.
-template <class C> span(C &&) -> span<std::remove_pointer_t<decltype(std::declval<C &>().data())>>;
-/// An array is a span of its elements.
-template <class T, std::size_t N> span(T (&)[N]) -> span<T>;
 #endif
 
 /// Bytes to read, borrowed: made from a pointer and a count, from everything with data() and size() whose elements are

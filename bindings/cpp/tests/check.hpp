@@ -2,6 +2,7 @@
 #ifndef KVCACHE_CPP_TESTS_CHECK_HPP
 #define KVCACHE_CPP_TESTS_CHECK_HPP
 
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -11,7 +12,7 @@
 
 #include <kvcache.hpp>
 
-inline unsigned long checks_count = 0;
+inline std::atomic<unsigned long> checks_count{0};
 
 #define CHECK(...)                                                                                                     \
     do {                                                                                                               \
@@ -62,8 +63,8 @@ inline std::vector<kvcache::key> keys_of(std::uint64_t first, std::uint64_t coun
 inline std::vector<std::uint8_t> block_of(std::uint64_t number, std::size_t bytes) {
     std::vector<std::uint8_t> block(bytes);
     for (std::size_t place = 0; place < bytes; place++)
-        block[place] = static_cast<std::uint8_t>(
-            ((number + 1) * 0x9e3779b97f4a7c15u + place * 0xc2b2ae3d27d4eb4fu) >> 56);
+        block[place] =
+            static_cast<std::uint8_t>(((number + 1) * 0x9e3779b97f4a7c15u + place * 0xc2b2ae3d27d4eb4fu) >> 56);
     return block;
 }
 

@@ -15,10 +15,9 @@ std::uint64_t resident_count(const kvcache::engine &engine);
 
 namespace {
 
-template <class T>
-constexpr bool moves_only = std::is_nothrow_move_constructible_v<T> && std::is_nothrow_move_assignable_v<T> &&
-                            !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T> &&
-                            std::is_nothrow_default_constructible_v<T>;
+template <class T> constexpr bool moves_only =
+    std::is_nothrow_move_constructible_v<T> &&std::is_nothrow_move_assignable_v<T> &&
+    !std::is_copy_constructible_v<T> && !std::is_copy_assignable_v<T> && std::is_nothrow_default_constructible_v<T>;
 static_assert(moves_only<kvcache::engine> && moves_only<kvcache::view> && moves_only<kvcache::views>);
 static_assert(moves_only<kvcache::reservation> && moves_only<kvcache::lane>);
 static_assert(moves_only<kvcache::codec> && moves_only<kvcache::codec_tables>);
@@ -49,9 +48,6 @@ void spans() {
     for (const int number : of_row)
         sum += number;
     CHECK(sum == 30);
-    const kvcache::span deduced(row);
-    static_assert(std::is_same_v<std::remove_const_t<decltype(deduced)>::element_type, int>);
-    CHECK(deduced[3] == 9);
 
     CHECK(kvcache::bytes_in(numbers).size() == 3 * sizeof(int) && kvcache::bytes_in(numbers).data() == numbers.data());
     CHECK(kvcache::bytes_in(std::string_view("abc")).size() == 3 && kvcache::bytes_in(two).size() == 2 * sizeof(int));
@@ -244,10 +240,12 @@ void lanes() {
     auto bytes = block_of(200, 4 * 256);
     std::vector<std::uint8_t> back(4 * 256);
     std::vector<kvc_view_t> storage(4);
-    const std::array<kvcache::operation, 6> operations = {
-        kvcache::operation::put(keys, bytes.data(), 256).tagged(1), kvcache::operation::match(keys).tagged(2),
-        kvcache::operation::get(keys, back.data(), 256).tagged(3),  kvcache::operation::acquire(keys, storage).tagged(4),
-        kvcache::operation::touch(keys).tagged(5),                  kvcache::operation::prefetch(keys).tagged(6)};
+    const std::array<kvcache::operation, 6> operations = {kvcache::operation::put(keys, bytes.data(), 256).tagged(1),
+                                                          kvcache::operation::match(keys).tagged(2),
+                                                          kvcache::operation::get(keys, back.data(), 256).tagged(3),
+                                                          kvcache::operation::acquire(keys, storage).tagged(4),
+                                                          kvcache::operation::touch(keys).tagged(5),
+                                                          kvcache::operation::prefetch(keys).tagged(6)};
     std::array<kvcache::ticket, 6> tickets;
     CHECK(TAKE(lane.submit(operations, tickets)) == 6 && tickets[0] != tickets[1]);
     CHECK(TAKE(lane.wait(tickets[5])).user_data == 6);
@@ -510,6 +508,6 @@ int main() {
     layout();
     codecs();
     tables();
-    std::printf("unit: %lu checks\n", checks_count);
+    std::printf("unit: %lu checks\n", checks_count.load());
     return 0;
 }
