@@ -9,6 +9,8 @@ word in the code of the binding; comments, tests, samples and benchmarks do not 
 do. The C binding is the list of exports, bindings/c/symbols.txt.
 """
 
+from __future__ import annotations
+
 import argparse
 import io
 import os
@@ -130,9 +132,9 @@ def table(functions: list[tuple[str, list[str]]], bindings: dict[str, set[str]])
     lines = [
         "# Bindings: function by language",
         "",
-        "Made by `scripts/parity.py` from `include/kvcache.h` and the sources of the bindings; do not edit. A mark says",
-        "that the binding's own code, not its tests or samples, names the function. `scripts/parity.py --check` fails",
-        "where a mark is missing.",
+        "Made by `scripts/parity.py` from `include/kvcache.h` and the sources of the bindings; do not edit. A mark",
+        "says that the binding's own code, not its tests or samples, names the function. `scripts/parity.py --check`",
+        "fails where a mark is missing.",
         "",
         "| language | where | functions |",
         "| --- | --- | --- |",

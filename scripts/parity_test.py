@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """Tests of parity.py, on trees of a few lines."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 import tempfile
@@ -99,7 +101,8 @@ class Parity(unittest.TestCase):
 
     def test_names_in_strings_and_preambles_count(self) -> None:
         self.write("bindings/python/cdef.py", 'CDEF = """\nint kvc_make(int); // of C\nint kvc_text(void);\n"""\n')
-        self.write("bindings/go/a.go", '/*\nint made(void) { return kvc_make(); }\n*/\nimport "C"\nvar a = C.kvc_text\n')
+        preamble = '/*\nint made(void) { return kvc_make(); }\n*/\nimport "C"\n'
+        self.write("bindings/go/a.go", preamble + "var a = C.kvc_text\n")
         self.assertEqual(self.checked()[0], 0)
         self.assertIn("in C, Python, Go", self.checked()[1])
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything of the C++ binding: the header under every compiler, standard and switch that it is for, unit tests, misuse,
-# key vectors, leaks, sanitizers, the samples, the CMake package, formatter and lints.
+# Everything of the C++ binding: the header under every compiler, standard and switch that it is for, unit tests,
+# misuse, key vectors, leaks, sanitizers, the samples, the CMake package, formatter and lints.
 #
 #   test.sh LIBDIR     the folder with libkvcache.so, libkvcache.so.0.1 and libkvcache.a
 #
@@ -79,8 +79,8 @@ for compiler in "${compilers[@]}"; do
   build misuse "$compiler" -std=c++17 -O1
   "$work/misuse"
 done
-echo "-- -fno-exceptions -fno-rtti -O2"
-build unit "$cxx" -std=c++17 -O2 -fno-exceptions -fno-rtti
+echo "-- -std=c++20 -fno-exceptions -fno-rtti -DKVCACHE_OWN_SPAN -O2"
+build unit "$cxx" -std=c++20 -O2 -fno-exceptions -fno-rtti -DKVCACHE_OWN_SPAN
 "$work/unit"
 build vectors "$cxx" -std=c++17 -O1
 "$work/vectors" "$vectors"
