@@ -487,8 +487,30 @@ void tables() {
     auto moved = std::move(loaded);
     CHECK(loaded.size() == 0 && loaded.data() == nullptr && moved.size() == trained.size()); // NOLINT
     CHECK(is_error(loaded.info().code()));
+    moved = TAKE(kvcache::codec_tables::load(path.c_str())); // Frees the ones before.
+    CHECK(moved.size() == trained.size());
     samples.tokens_count = 1;
     CHECK(std::string(kvcache::codec_tables::train(samples).error().field) == "tokens_count");
+}
+
+// A process can have 1024 engines and 1024 codecs: more than that in turn is possible only if each is closed.
+void destructors() {
+    auto small = config_of(64, 4);
+    small.pins_count = 16, small.stripes_count = 1, small.lanes_count = KVC_NONE, small.events_count = KVC_NONE;
+    const auto geometry = geometry_of(1);
+    kvcache::codec_config config;
+    config.geometry = &geometry;
+    auto engine = open_of(small);
+    auto codec = TAKE(kvcache::codec::open(config));
+    for (int i = 0; i < 1100; i++) {
+        const auto opened = kvcache::engine::open(small);
+        const auto codec_opened = kvcache::codec::open(config);
+        CHECK(opened && codec_opened);
+        engine = open_of(small); // Closes the one before.
+        codec = TAKE(kvcache::codec::open(config));
+    }
+    OK(engine.close());
+    OK(codec.close());
 }
 
 } // namespace
@@ -508,6 +530,7 @@ int main() {
     layout();
     codecs();
     tables();
+    destructors();
     std::printf("unit: %lu checks\n", checks_count.load());
     return 0;
 }
