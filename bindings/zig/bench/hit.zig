@@ -1,6 +1,6 @@
 //! A hit through acquire and release: the binding beside C, in one process, turn by turn.
 //!
-//!     zig build bench -Doptimize=ReleaseFast -Dlibdir=...
+//!     zig build bench -Doptimize=fast -Dlibdir=...
 //!
 //! Prints one JSON object. `over_c_ns` is the median, over all turns, of what a hit through the binding took longer
 //! than one of the C loop right before or after it.
@@ -11,8 +11,8 @@ const kvcache = @import("kvcache");
 
 const keys_count = 1024;
 const block_bytes = 4096;
-const hits_count = 100_000;
-const turns_count = 101;
+const hits_count = 2_000;
+const turns_count = 4_001;
 
 extern fn hit_c(engine: *const kvcache.c.kvc_engine_t, keys: [*]const kvcache.Key, count: u64, hits: u64) u64;
 
@@ -74,7 +74,7 @@ pub fn main(init: std.process.Init) !void {
     try engine.close();
 
     var buffer: [1024]u8 = undefined;
-    var stdout: std.Io.File.Writer = .init(.stdout(), init.io, &buffer);
+    var stdout: std.Io.File.Writer = .initStreaming(.stdout(), init.io, &buffer);
     try stdout.interface.print(
         \\{{"language": "zig", "zig_version": "{s}", "optimize": "{t}", "measure": "hit through acquire/release",
         \\ "hits": {d}, "turns": {d}, "c_ns": {d:.2}, "zig_ns": {d:.2}, "over_c_ns": {d:.2}}}

@@ -35,7 +35,7 @@ fn index(pages: []const u32, plane: usize, place: usize) usize {
 
 pub fn main(init: std.process.Init) !void {
     var buffer: [1024]u8 = undefined;
-    var stdout: std.Io.File.Writer = .init(.stdout(), init.io, &buffer);
+    var stdout: std.Io.File.Writer = .initStreaming(.stdout(), init.io, &buffer);
     const out = &stdout.interface;
 
     const geometry: kvcache.Geometry = .{

@@ -62,7 +62,7 @@ fn serve(out: *std.Io.Writer, engine: kvcache.Engine, block_bytes: u64, tokens: 
 
 pub fn main(init: std.process.Init) !void {
     var buffer: [1024]u8 = undefined;
-    var stdout: std.Io.File.Writer = .init(.stdout(), init.io, &buffer);
+    var stdout: std.Io.File.Writer = .initStreaming(.stdout(), init.io, &buffer);
     const out = &stdout.interface;
 
     const block_bytes = try kvcache.layout.blockBytes(&.{

@@ -5,7 +5,7 @@ const kvcache = @import("kvcache");
 
 pub fn main(init: std.process.Init) !void {
     var buffer: [1024]u8 = undefined;
-    var stdout: std.Io.File.Writer = .init(.stdout(), init.io, &buffer);
+    var stdout: std.Io.File.Writer = .initStreaming(.stdout(), init.io, &buffer);
     const out = &stdout.interface;
 
     var diagnostics: kvcache.Diagnostics = .{};

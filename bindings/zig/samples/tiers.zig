@@ -33,7 +33,7 @@ fn open(nvme: [:0]const u8, disk: [:0]const u8) !kvcache.Engine {
 pub fn main(init: std.process.Init) !void {
     const io = init.io;
     var buffer: [1024]u8 = undefined;
-    var stdout: std.Io.File.Writer = .init(.stdout(), io, &buffer);
+    var stdout: std.Io.File.Writer = .initStreaming(.stdout(), io, &buffer);
     const out = &stdout.interface;
 
     // A new folder, removed at the end.
