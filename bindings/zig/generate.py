@@ -430,6 +430,8 @@ def native(name, members, doc):
             }["bool" if kind == "bool" else "enum" if kind in ENUMS else "bits" if kind[0].isupper() else "same"]
             raw += f"            .{field} = {to},\n"
             back += f"            .{field} = {of},\n"
+        if kind == "bool":
+            lines = [re.sub(r"^1 to (.*), else 0(.*?)\.? Default 0\.$", r"True to \1\2.", " ".join(lines))]
         required = any(line.endswith("Required.") for line in lines)
         out += comment(lines, "///", "    ")
         out += f"    {field}: {kind},\n" if required else f"    {field}: {kind} = {default_of(kind)},\n"

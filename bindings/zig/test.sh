@@ -18,5 +18,8 @@ echo "zig $version: formatting"
 "${build[@]}" test --summary new
 "${build[@]}" leak
 "${build[@]}" samples
+# That program is the README's quickstart, as it stands there.
+awk '/^```zig$/ { part++; inside = part == 3; next } /^```$/ { inside = 0 } inside' README.md |
+  diff - tests/consumer/src/main.zig
 (cd tests/consumer && "${build[@]}" run)
 echo "zig: ok"

@@ -563,7 +563,7 @@ pub const Config = struct {
     workers_count: u64 = 0,
     /// Huge pages for the engine's own mapping (KVC_HUGE_PAGES_...). Default KVC_HUGE_PAGES_OFF.
     huge_pages: HugePages = .off,
-    /// 1 to lock the memory so that it is never swapped out, else 0. Default 0.
+    /// True to lock the memory so that it is never swapped out.
     memory_lock: bool = false,
     /// When pages are touched for the first time (KVC_PREFAULT_...). Default KVC_PREFAULT_NONE.
     prefault: Prefault = .none,
@@ -646,8 +646,8 @@ pub const Config = struct {
     damage: Damage = .default,
     /// How the NVMe tier's file is read and written (KVC_IO_...). Default KVC_IO_AUTO.
     io_engine: IoEngine = .default,
-    /// 1 to overwrite files that hold something else (another geometry, another version, no tier at all) instead of
-    /// refusing them, else 0. Default 0.
+    /// True to overwrite files that hold something else (another geometry, another version, no tier at all) instead
+    /// of refusing them.
     file_overwrite: bool = false,
     /// Share of the memory tier's slots, in thousandths, below which ticks and workers begin to make room, at most
     /// slots_free_high_permille; only with file tiers; KVC_NONE for 0. Default 20.
@@ -667,9 +667,9 @@ pub const Config = struct {
     /// Most keys in an importance table (kvc_importance_begin), of which there are two; 24 bytes a key. Default 0: no
     /// table.
     importance_count: u64 = 0,
-    /// 1 to let blocks with different keys that hold the same bytes share a slot of the memory tier, else 0. Then
-    /// there can be up to twice as many blocks in memory as slots; each costs metadata as the plan says. At its
-    /// commit each block is hashed, and compared whole with a block of the same digest before they share. Default 0.
+    /// True to let blocks with different keys that hold the same bytes share a slot of the memory tier. Then there
+    /// can be up to twice as many blocks in memory as slots; each costs metadata as the plan says. At its commit each
+    /// block is hashed, and compared whole with a block of the same digest before they share.
     dedup: bool = false,
     /// What is copied up from a file tier ahead of its use (KVC_PREFETCH_..., added together), by ticks and workers.
     /// Default 0: nothing.

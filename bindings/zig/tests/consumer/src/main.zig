@@ -1,13 +1,23 @@
-//! A program that depends on the package.
-
 const std = @import("std");
 const kvcache = @import("kvcache");
 
 pub fn main() !void {
-    const engine = try kvcache.Engine.open(&.{ .block_bytes = 4096, .cpu_bytes = 1 << 20 }, null);
+    var diagnostics: kvcache.Diagnostics = .{};
+    const engine = kvcache.Engine.open(&.{
+        .block_bytes = 64 << 10,
+        .cpu_bytes = 64 << 20,
+    }, &diagnostics) catch |err| {
+        std.debug.print("{s}\n", .{diagnostics.text()});
+        return err;
+    };
+
     const key = try kvcache.keys.derive(0, "", "greeting");
-    try engine.put(&key, "hello", null);
-    var buffer: [4096]u8 = undefined;
-    if (!std.mem.eql(u8, "hello", try engine.get(&key, &buffer, .auto))) return error.Different;
+    try engine.put(&key, "hello, cache", null);
+
+    // The block itself, in place.
+    const view = try engine.acquire(&key, .{});
+    std.debug.print("{s}\n", .{view.bytes()});
+    try engine.release(&view);
+
     try engine.close();
 }
