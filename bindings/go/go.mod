@@ -1,0 +1,3 @@
+module libkvcache/kvcache
+
+go 1.19

@@ -1,0 +1,6 @@
+//go:build kvcache_flags
+
+package kvcache
+
+// #cgo LDFLAGS: -lkvcache
+import "C"
