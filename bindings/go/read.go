@@ -13,7 +13,7 @@ import (
 // whichever tiers. The answer is a snapshot; to keep the blocks, use AcquireMany.
 func (e *Engine) Match(keys []Key, flags MatchFlags) (int, error) {
 	defer runtime.KeepAlive(e)
-	return countOf(C.kvc_go_match(e.handle, keysAt(keys), C.uint64_t(len(keys)), C.uint32_t(flags)))
+	return countOf(C.kvc_go_match(e.address, keysAt(keys), C.uint64_t(len(keys)), C.uint32_t(flags)))
 }
 
 // MatchEach says for each key in which tiers its block is: tiers[i] becomes the sum of 1<<TierCPU and so on. It returns
@@ -36,7 +36,7 @@ func (e *Engine) MatchEach(keys []Key, flags MatchFlags, tiers []uint8) (int, er
 func (e *Engine) Get(key Key, target []byte, flags CopyFlags) (int, error) {
 	defer runtime.KeepAlive(e)
 	k := key.words()
-	return countOf(C.kvc_go_get(e.handle, k[0], k[1], k[2], k[3], bytesAt(target), C.uint64_t(len(target)),
+	return countOf(C.kvc_go_get(e.address, k[0], k[1], k[2], k[3], bytesAt(target), C.uint64_t(len(target)),
 		C.uint32_t(flags)))
 }
 
@@ -79,7 +79,7 @@ func (e *Engine) GetMany(keys []Key, target []byte, stride int, flags CopyFlags,
 	if err := batch(keys, target, stride, results); err != nil {
 		return 0, err
 	}
-	return countOf(C.kvc_go_get_many(e.handle, keysAt(keys), C.uint64_t(len(keys)), bytesAt(target),
+	return countOf(C.kvc_go_get_many(e.address, keysAt(keys), C.uint64_t(len(keys)), bytesAt(target),
 		C.uint64_t(len(target)), C.uint64_t(stride), C.uint32_t(flags), resultsAt(results)))
 }
 
@@ -106,7 +106,7 @@ func viewOf(e *Engine, v C.kvc_go_view_t) (View, error) {
 // ErrMiss, also while a producer still fills it; ErrAgain when all pins are in use, or there is no room to copy it up.
 func (e *Engine) Acquire(key Key, flags AcquireFlags) (View, error) {
 	k := key.words()
-	v := C.kvc_go_acquire(e.handle, k[0], k[1], k[2], k[3], C.uint32_t(flags))
+	v := C.kvc_go_acquire(e.address, k[0], k[1], k[2], k[3], C.uint32_t(flags))
 	runtime.KeepAlive(e)
 	return viewOf(e, v)
 }
@@ -171,7 +171,7 @@ func (v View) Ready() (int, error) {
 	if v.engine == nil {
 		return 0, ErrStale
 	}
-	answer := C.kvc_go_view_ready(v.engine.handle, v.data, C.uint64_t(v.bytes), C.uint64_t(v.block), C.uint64_t(v.pin))
+	answer := C.kvc_go_view_ready(v.engine.address, v.data, C.uint64_t(v.bytes), C.uint64_t(v.block), C.uint64_t(v.pin))
 	runtime.KeepAlive(v.engine)
 	if answer.status != C.KVC_OK && answer.status != C.KVC_PENDING {
 		return 0, Status(answer.status)
@@ -184,7 +184,7 @@ func (v View) Release() error {
 	if v.engine == nil {
 		return ErrStale
 	}
-	status := C.kvc_go_release(v.engine.handle, C.uint64_t(v.block), C.uint64_t(v.pin))
+	status := C.kvc_go_release(v.engine.address, C.uint64_t(v.block), C.uint64_t(v.pin))
 	runtime.KeepAlive(v.engine)
 	return asError(status)
 }
@@ -257,7 +257,7 @@ func (e *Engine) Reader() *Reader {
 // does; after an error the reader holds no block.
 func (r *Reader) Read(key Key) ([]byte, error) {
 	k := key.words()
-	v := C.kvc_go_next(r.engine.handle, C.uint64_t(r.view.block), C.uint64_t(r.view.pin), k[0], k[1], k[2], k[3], 0)
+	v := C.kvc_go_next(r.engine.address, C.uint64_t(r.view.block), C.uint64_t(r.view.pin), k[0], k[1], k[2], k[3], 0)
 	if v.status != C.KVC_OK {
 		r.view = View{}
 		return nil, Status(v.status)
@@ -271,7 +271,7 @@ func (r *Reader) Close() error {
 	if r.view.pin == 0 {
 		return ErrStale
 	}
-	status := C.kvc_go_release(r.engine.handle, C.uint64_t(r.view.block), C.uint64_t(r.view.pin))
+	status := C.kvc_go_release(r.engine.address, C.uint64_t(r.view.block), C.uint64_t(r.view.pin))
 	runtime.KeepAlive(r.engine)
 	r.view = View{}
 	return asError(status)

@@ -1,5 +1,5 @@
 /* Functions of kvcache.h in a form that suits cgo: small structs go in and come out by value, as words, so that no Go
- * memory escapes to the heap for a call and cgo has no pointers to check. */
+ * memory escapes to the heap for a call and cgo has no pointers to check. That is why engines are addresses here, too. */
 #ifndef KVCACHE_GO_SHIM_H
 #define KVCACHE_GO_SHIM_H
 
@@ -58,52 +58,52 @@ static inline kvc_key_t kvc_go_key(uint64_t k0, uint64_t k1, uint64_t k2, uint64
     return key;
 }
 
-static inline kvc_status_t kvc_go_release(const kvc_engine_t *engine, uint64_t block, uint64_t pin) {
+static inline kvc_status_t kvc_go_release(uintptr_t handle, uint64_t block, uint64_t pin) {
     kvc_view_t view = {.block = {(uint32_t)block, (uint32_t)(block >> 32)},
                        .pin = {(uint32_t)pin, (uint32_t)(pin >> 32)}};
-    return kvc_release(engine, &view);
+    return kvc_release((const kvc_engine_t *)handle, &view);
 }
 
-static inline kvc_go_view_t kvc_go_acquire(const kvc_engine_t *engine, uint64_t k0, uint64_t k1, uint64_t k2,
+static inline kvc_go_view_t kvc_go_acquire(uintptr_t handle, uint64_t k0, uint64_t k1, uint64_t k2,
                                            uint64_t k3, uint32_t flags) {
     const kvc_key_t key = kvc_go_key(k0, k1, k2, k3);
     kvc_view_t view = {0};
-    const kvc_status_t status = kvc_acquire(engine, &key, flags, &view);
+    const kvc_status_t status = kvc_acquire((const kvc_engine_t *)handle, &key, flags, &view);
     return (kvc_go_view_t){view.data, view.bytes, kvc_go_word(view.block.index, view.block.generation),
                            kvc_go_word(view.pin.index, view.pin.generation), status};
 }
 
 /* Gives one view back, unless it is none, and acquires the next. */
-static inline kvc_go_view_t kvc_go_next(const kvc_engine_t *engine, uint64_t block, uint64_t pin, uint64_t k0,
+static inline kvc_go_view_t kvc_go_next(uintptr_t handle, uint64_t block, uint64_t pin, uint64_t k0,
                                         uint64_t k1, uint64_t k2, uint64_t k3, uint32_t flags) {
     if (pin != 0)
-        kvc_go_release(engine, block, pin);
-    return kvc_go_acquire(engine, k0, k1, k2, k3, flags);
+        kvc_go_release(handle, block, pin);
+    return kvc_go_acquire(handle, k0, k1, k2, k3, flags);
 }
 
-static inline kvc_go_count_t kvc_go_view_ready(const kvc_engine_t *engine, const void *data, uint64_t bytes,
+static inline kvc_go_count_t kvc_go_view_ready(uintptr_t handle, const void *data, uint64_t bytes,
                                                uint64_t block, uint64_t pin) {
     const kvc_view_t view = {.data = data,
                              .bytes = bytes,
                              .block = {(uint32_t)block, (uint32_t)(block >> 32)},
                              .pin = {(uint32_t)pin, (uint32_t)(pin >> 32)}};
     kvc_go_count_t answer = {0, 0};
-    answer.status = kvc_view_ready(engine, &view, &answer.count);
+    answer.status = kvc_view_ready((const kvc_engine_t *)handle, &view, &answer.count);
     return answer;
 }
 
-static inline kvc_go_count_t kvc_go_match(const kvc_engine_t *engine, const kvc_key_t *keys, uint64_t keys_count,
+static inline kvc_go_count_t kvc_go_match(uintptr_t handle, const kvc_key_t *keys, uint64_t keys_count,
                                           uint32_t flags) {
     kvc_go_count_t answer = {0, 0};
-    answer.status = kvc_match(engine, keys, keys_count, flags, &answer.count);
+    answer.status = kvc_match((const kvc_engine_t *)handle, keys, keys_count, flags, &answer.count);
     return answer;
 }
 
-static inline kvc_go_count_t kvc_go_get(const kvc_engine_t *engine, uint64_t k0, uint64_t k1, uint64_t k2, uint64_t k3,
+static inline kvc_go_count_t kvc_go_get(uintptr_t handle, uint64_t k0, uint64_t k1, uint64_t k2, uint64_t k3,
                                         uint8_t *target, uint64_t target_bytes, uint32_t flags) {
     const kvc_key_t key = kvc_go_key(k0, k1, k2, k3);
     kvc_go_count_t answer = {0, 0};
-    answer.status = kvc_get(engine, &key, target, target_bytes, flags, &answer.count);
+    answer.status = kvc_get((const kvc_engine_t *)handle, &key, target, target_bytes, flags, &answer.count);
     return answer;
 }
 
@@ -115,24 +115,24 @@ static inline const kvc_put_info_t *kvc_go_info(kvc_go_info_t *info) {
     return &info->info;
 }
 
-static inline kvc_status_t kvc_go_put(const kvc_engine_t *engine, uint64_t k0, uint64_t k1, uint64_t k2, uint64_t k3,
+static inline kvc_status_t kvc_go_put(uintptr_t handle, uint64_t k0, uint64_t k1, uint64_t k2, uint64_t k3,
                                       const uint8_t *source, uint64_t source_bytes) {
     const kvc_key_t key = kvc_go_key(k0, k1, k2, k3);
-    return kvc_put(engine, &key, source, source_bytes, NULL);
+    return kvc_put((const kvc_engine_t *)handle, &key, source, source_bytes, NULL);
 }
 
-static inline kvc_status_t kvc_go_put_info(const kvc_engine_t *engine, uint64_t k0, uint64_t k1, uint64_t k2,
+static inline kvc_status_t kvc_go_put_info(uintptr_t handle, uint64_t k0, uint64_t k1, uint64_t k2,
                                            uint64_t k3, const uint8_t *source, uint64_t source_bytes,
                                            kvc_go_info_t info) {
     const kvc_key_t key = kvc_go_key(k0, k1, k2, k3);
-    return kvc_put(engine, &key, source, source_bytes, kvc_go_info(&info));
+    return kvc_put((const kvc_engine_t *)handle, &key, source, source_bytes, kvc_go_info(&info));
 }
 
-static inline kvc_go_room_t kvc_go_reserve(const kvc_engine_t *engine, uint64_t k0, uint64_t k1, uint64_t k2,
+static inline kvc_go_room_t kvc_go_reserve(uintptr_t handle, uint64_t k0, uint64_t k1, uint64_t k2,
                                            uint64_t k3, uint64_t bytes, kvc_go_info_t info) {
     const kvc_key_t key = kvc_go_key(k0, k1, k2, k3);
     kvc_reservation_t room = {0};
-    const kvc_status_t status = kvc_reserve(engine, &key, bytes, kvc_go_info(&info), &room);
+    const kvc_status_t status = kvc_reserve((const kvc_engine_t *)handle, &key, bytes, kvc_go_info(&info), &room);
     return (kvc_go_room_t){room.data, room.bytes, kvc_go_word(room.block.index, room.block.generation), status};
 }
 
@@ -140,21 +140,21 @@ static inline kvc_reservation_t kvc_go_reservation(void *data, uint64_t bytes, u
     return (kvc_reservation_t){.data = data, .bytes = bytes, .block = {(uint32_t)block, (uint32_t)(block >> 32)}};
 }
 
-static inline kvc_status_t kvc_go_commit(const kvc_engine_t *engine, void *data, uint64_t room, uint64_t block,
+static inline kvc_status_t kvc_go_commit(uintptr_t handle, void *data, uint64_t room, uint64_t block,
                                          uint64_t bytes) {
     const kvc_reservation_t reservation = kvc_go_reservation(data, room, block);
-    return kvc_commit(engine, &reservation, bytes);
+    return kvc_commit((const kvc_engine_t *)handle, &reservation, bytes);
 }
 
-static inline kvc_status_t kvc_go_abort(const kvc_engine_t *engine, void *data, uint64_t room, uint64_t block) {
+static inline kvc_status_t kvc_go_abort(uintptr_t handle, void *data, uint64_t room, uint64_t block) {
     const kvc_reservation_t reservation = kvc_go_reservation(data, room, block);
-    return kvc_abort(engine, &reservation);
+    return kvc_abort((const kvc_engine_t *)handle, &reservation);
 }
 
 enum { KVC_GO_ITEMS_COUNT = 64 };
 
 /* Gets or puts a batch whose blocks lie one behind the other in data, stride bytes apart; the last may be shorter. */
-static inline kvc_go_count_t kvc_go_batch(const kvc_engine_t *engine, int is_put, const kvc_key_t *keys,
+static inline kvc_go_count_t kvc_go_batch(uintptr_t handle, int is_put, const kvc_key_t *keys,
                                           uint64_t keys_count, uint8_t *data, uint64_t data_bytes, uint64_t stride,
                                           uint32_t flags, const kvc_put_info_t *info, kvc_go_result_t *results) {
     kvc_item_t few[KVC_GO_ITEMS_COUNT], *items = few;
@@ -166,8 +166,8 @@ static inline kvc_go_count_t kvc_go_batch(const kvc_engine_t *engine, int is_put
         const uint64_t rest = data_bytes - begin;
         items[i] = (kvc_item_t){.key = keys[i], .data = data + begin, .bytes = rest < stride ? rest : stride};
     }
-    answer.status = is_put ? kvc_put_many(engine, items, keys_count, info, &answer.count)
-                           : kvc_get_many(engine, items, keys_count, flags, &answer.count);
+    answer.status = is_put ? kvc_put_many((const kvc_engine_t *)handle, items, keys_count, info, &answer.count)
+                           : kvc_get_many((const kvc_engine_t *)handle, items, keys_count, flags, &answer.count);
     if (answer.status == KVC_OK)
         for (uint64_t i = 0; i < keys_count; i++)
             results[i] = (kvc_go_result_t){items[i].bytes_out, items[i].status, 0};
@@ -176,16 +176,16 @@ static inline kvc_go_count_t kvc_go_batch(const kvc_engine_t *engine, int is_put
     return answer;
 }
 
-static inline kvc_go_count_t kvc_go_get_many(const kvc_engine_t *engine, const kvc_key_t *keys, uint64_t keys_count,
+static inline kvc_go_count_t kvc_go_get_many(uintptr_t handle, const kvc_key_t *keys, uint64_t keys_count,
                                              uint8_t *target, uint64_t target_bytes, uint64_t stride, uint32_t flags,
                                              kvc_go_result_t *results) {
-    return kvc_go_batch(engine, 0, keys, keys_count, target, target_bytes, stride, flags, NULL, results);
+    return kvc_go_batch(handle, 0, keys, keys_count, target, target_bytes, stride, flags, NULL, results);
 }
 
-static inline kvc_go_count_t kvc_go_put_many(const kvc_engine_t *engine, const kvc_key_t *keys, uint64_t keys_count,
+static inline kvc_go_count_t kvc_go_put_many(uintptr_t handle, const kvc_key_t *keys, uint64_t keys_count,
                                              uint8_t *source, uint64_t source_bytes, uint64_t stride,
                                              kvc_go_info_t info, kvc_go_result_t *results) {
-    return kvc_go_batch(engine, 1, keys, keys_count, source, source_bytes, stride, 0, kvc_go_info(&info), results);
+    return kvc_go_batch(handle, 1, keys, keys_count, source, source_bytes, stride, 0, kvc_go_info(&info), results);
 }
 
 /* Does nothing; cgo checks what its argument points to. */

@@ -30,9 +30,9 @@ func (e *Engine) Put(key Key, source []byte, info *PutInfo) error {
 	defer runtime.KeepAlive(e)
 	k := key.words()
 	if info == nil {
-		return asError(C.kvc_go_put(e.handle, k[0], k[1], k[2], k[3], someAt(source), C.uint64_t(len(source))))
+		return asError(C.kvc_go_put(e.address, k[0], k[1], k[2], k[3], someAt(source), C.uint64_t(len(source))))
 	}
-	return asError(C.kvc_go_put_info(e.handle, k[0], k[1], k[2], k[3], someAt(source), C.uint64_t(len(source)), info.c()))
+	return asError(C.kvc_go_put_info(e.address, k[0], k[1], k[2], k[3], someAt(source), C.uint64_t(len(source)), info.c()))
 }
 
 var nothing [1]byte
@@ -59,7 +59,7 @@ func (e *Engine) PutMany(keys []Key, source []byte, stride int, info *PutInfo, r
 	if err := batch(keys, source, stride, results); err != nil {
 		return 0, err
 	}
-	return countOf(C.kvc_go_put_many(e.handle, keysAt(keys), C.uint64_t(len(keys)), bytesAt(source),
+	return countOf(C.kvc_go_put_many(e.address, keysAt(keys), C.uint64_t(len(keys)), bytesAt(source),
 		C.uint64_t(len(source)), C.uint64_t(stride), info.c(), resultsAt(results)))
 }
 
@@ -82,7 +82,7 @@ func (e *Engine) Reserve(key Key, bytes int, info *PutInfo) (Reservation, error)
 		return Reservation{}, ErrArgument
 	}
 	k := key.words()
-	room := C.kvc_go_reserve(e.handle, k[0], k[1], k[2], k[3], C.uint64_t(bytes), info.c())
+	room := C.kvc_go_reserve(e.address, k[0], k[1], k[2], k[3], C.uint64_t(bytes), info.c())
 	if room.status != C.KVC_OK {
 		return Reservation{}, Status(room.status)
 	}
@@ -110,7 +110,7 @@ func (r Reservation) Commit(bytes int) error {
 	if bytes < 0 {
 		return ErrArgument
 	}
-	status := C.kvc_go_commit(r.engine.handle, r.data, C.uint64_t(r.bytes), C.uint64_t(r.block), C.uint64_t(bytes))
+	status := C.kvc_go_commit(r.engine.address, r.data, C.uint64_t(r.bytes), C.uint64_t(r.block), C.uint64_t(bytes))
 	runtime.KeepAlive(r.engine)
 	return asError(status)
 }
@@ -121,7 +121,7 @@ func (r Reservation) Abort() error {
 	if r.engine == nil {
 		return ErrStale
 	}
-	status := C.kvc_go_abort(r.engine.handle, r.data, C.uint64_t(r.bytes), C.uint64_t(r.block))
+	status := C.kvc_go_abort(r.engine.address, r.data, C.uint64_t(r.bytes), C.uint64_t(r.block))
 	runtime.KeepAlive(r.engine)
 	return asError(status)
 }
