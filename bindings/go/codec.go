@@ -135,10 +135,10 @@ func (s *CodecSamples) c(a *arena) (*C.kvc_codec_samples_t, error) {
 
 // fits says whether the memories have the bytes that the samples' numbers ask for: two for an element.
 func (s *CodecSamples) fits() bool {
-	if s.KvHeadsCount > 1024 || s.HeadDim > 256 || s.TokensCount > 1<<24 {
+	if s.KVHeadsCount > 1024 || s.HeadDim > 256 || s.TokensCount > 1<<24 {
 		return true // The library refuses these.
 	}
-	bytes := 2 * s.KvHeadsCount * s.HeadDim * s.TokensCount
+	bytes := 2 * s.KVHeadsCount * s.HeadDim * s.TokensCount
 	for _, memories := range [][]Memory{s.Keys, s.Values} {
 		for _, memory := range memories {
 			if memory.bytes < bytes {

@@ -12,7 +12,8 @@ const (
 	OK Status = C.KVC_OK
 	// The block is not resident.
 	ErrMiss Status = C.KVC_MISS
-	// Another producer is filling this block, it is still arriving from a file tier, or the operation is still under way.
+	// Another producer is filling this block, it is still arriving from a file tier, or the operation is still under
+	// way.
 	ErrPending Status = C.KVC_PENDING
 	// No room at present: everything is held or a bounded table is full. The same call may succeed later.
 	ErrAgain Status = C.KVC_AGAIN
@@ -24,7 +25,7 @@ const (
 	ErrTimeout Status = C.KVC_TIMEOUT
 	// An argument is outside its documented range.
 	ErrArgument Status = C.KVC_E_ARGUMENT
-	// A pointer that must not be NULL is NULL.
+	// A pointer that must not be nil is nil.
 	ErrNull Status = C.KVC_E_NULL
 	// The handle is not that of an open engine.
 	ErrHandle Status = C.KVC_E_HANDLE
@@ -53,7 +54,7 @@ const (
 	// The device is not there.
 	ErrNoDevice Status = C.KVC_E_NO_DEVICE
 	// An event file descriptor could not be made.
-	ErrEventFd Status = C.KVC_E_EVENT_FD
+	ErrEventFD Status = C.KVC_E_EVENT_FD
 	// The file could not be opened, made or locked; the system's error number says why.
 	ErrFile Status = C.KVC_E_FILE
 	// The file system has no room for the tier's file; nothing was written.
@@ -109,7 +110,7 @@ var statusTexts = map[Status]string{
 	ErrLock:         "the memory could not be locked",
 	ErrThread:       "a worker thread could not be started",
 	ErrNoDevice:     "the device is not there",
-	ErrEventFd:      "an event file descriptor could not be made",
+	ErrEventFD:      "an event file descriptor could not be made",
 	ErrFile:         "the file could not be opened, made or locked; the system's error number says why",
 	ErrNoSpace:      "the file system has no room for the tier's file; nothing was written",
 	ErrFileBusy:     "another process, or another engine, has the file open",
@@ -238,19 +239,19 @@ const (
 	PolicyS3FIFO Policy = C.KVC_POLICY_S3FIFO
 	// Evict what was used least often, where uses count half as much for each turnover of the cache since.
 	PolicyLFU Policy = C.KVC_POLICY_LFU
-	// Evict by recency and frequency in a proportion that is learnt from what was given up too early (ARC, with clocks).
+	// Evict by recency and frequency in a proportion that is learnt from what was given up too early (ARC, with
+	// clocks).
 	PolicyARC Policy = C.KVC_POLICY_ARC
 	// Evict by one queue and a hand that passes over what was used since it last passed (SIEVE).
 	PolicySieve Policy = C.KVC_POLICY_SIEVE
 	// Evict what was used least, weighed by the cost of computing it again (Greedy-Dual-Size-Frequency).
 	PolicyGDSF Policy = C.KVC_POLICY_GDSF
-	// Evict what is worth least to the program: see kvc_importance_begin.
+	// Evict what is worth least to the program: see ImportanceBegin.
 	PolicyImportance Policy = C.KVC_POLICY_IMPORTANCE
-	// What will be wanted last goes first, learnt on line from how long blocks of its kind wait for their next use; of a
-	// prompt the tail before what comes before it. The default.
+	// What will be wanted last goes first, learnt on line from how long blocks of its kind wait for their next use; of
+	// a prompt the tail before what comes before it. The default.
 	PolicyHazard Policy = C.KVC_POLICY_HAZARD
-	// Whichever of PolicyHazard, PolicyS3FIFO and PolicyLRU does best on a sample of the keys; begins with
-	// the first.
+	// Whichever of PolicyHazard, PolicyS3FIFO and PolicyLRU does best on a sample of the keys; begins with the first.
 	PolicyAdaptive Policy = C.KVC_POLICY_ADAPTIVE
 )
 
@@ -274,7 +275,7 @@ type Clock uint64
 const (
 	// The engine reads the system's monotonic clock. The default.
 	ClockSystem Clock = C.KVC_CLOCK_SYSTEM
-	// The engine's time is what kvc_tick is told, and stands still in between: a run can be repeated exactly.
+	// The engine's time is what Tick is told, and stands still in between: a run can be repeated exactly.
 	ClockTicks Clock = C.KVC_CLOCK_TICKS
 )
 
@@ -370,8 +371,8 @@ type CopyFlags uint32
 const (
 	// For copies: the bytes are read soon by this core and shall be in its cache.
 	CopyHot CopyFlags = C.KVC_COPY_HOT
-	// For copies: the bytes are not read soon and shall not displace what is in the cache. Without CopyHot and
-	// CopyCold the size of the block decides.
+	// For copies: the bytes are not read soon and shall not displace what is in the cache. Without CopyHot and CopyCold
+	// the size of the block decides.
 	CopyCold CopyFlags = C.KVC_COPY_COLD
 )
 
@@ -380,7 +381,7 @@ type AcquireFlags uint32
 
 // Values of AcquireFlags.
 const (
-	// For acquire: lend a block of a file tier at once, while it is still arriving; kvc_view_ready says how much of it is
+	// For acquire: lend a block of a file tier at once, while it is still arriving; ViewReady says how much of it is
 	// there.
 	AcquirePartial AcquireFlags = C.KVC_ACQUIRE_PARTIAL
 )
@@ -399,7 +400,7 @@ type RetainFlags uint32
 
 // Values of RetainFlags.
 const (
-	// For kvc_retain: never evict the blocks while there is one without this flag that could be.
+	// For Retain: never evict the blocks while there is one without this flag that could be.
 	RetainProtected RetainFlags = C.KVC_RETAIN_PROTECTED
 )
 
@@ -435,25 +436,25 @@ type Opcode uint32
 
 // Values of Opcode.
 const (
-	// kvc_match of keys. The result is the count.
+	// Match of keys. The result is the count.
 	OpMatch Opcode = C.KVC_OP_MATCH
-	// kvc_get of each of keys: block i goes to data + i * bytes. Ends at the first that fails, with its status. The
-	// result is, for one key, the bytes of the block; for more, how many were copied.
+	// Get of each of keys: block i goes to data + i * bytes. Ends at the first that fails, with its status. The result
+	// is, for one key, the bytes of the block; for more, how many were copied.
 	OpGet Opcode = C.KVC_OP_GET
-	// kvc_put of each of keys, as a chain: block i has bytes bytes and is at data + i * bytes. Ends at the first that
+	// Put of each of keys, as a chain: block i has bytes bytes and is at data + i * bytes. Ends at the first that
 	// cannot be stored, with its status; among several, blocks that exist are passed over. The result is how many were
-	// stored. info may be NULL.
+	// stored. info may be nil.
 	OpPut Opcode = C.KVC_OP_PUT
-	// kvc_remove of keys. The result is the count.
+	// Remove of keys. The result is the count.
 	OpRemove Opcode = C.KVC_OP_REMOVE
-	// kvc_touch of keys. The result is the count.
+	// Touch of keys. The result is the count.
 	OpTouch Opcode = C.KVC_OP_TOUCH
-	// kvc_acquire_many of keys: data points to keys_count structs of type kvc_view_t, and bytes is their size in bytes,
-	// all together. The result is the count; the status is ErrMiss where it is 0.
+	// AcquireMany of keys: data points to KeysCount structs of type kvc_view_t, and bytes is their size in bytes, all
+	// together. The result is the count; the status is ErrMiss where it is 0.
 	OpAcquire Opcode = C.KVC_OP_ACQUIRE
-	// kvc_prefetch of keys. The result is how many are on their way because of it.
+	// Prefetch of keys. The result is how many are on their way because of it.
 	OpPrefetch Opcode = C.KVC_OP_PREFETCH
-	// kvc_flush of everything that was committed or removed before the operation begins; completes when that is durable.
+	// Flush of everything that was committed or removed before the operation begins; completes when that is durable.
 	// Takes no keys. The result is how many blocks had to be written.
 	OpFlush Opcode = C.KVC_OP_FLUSH
 )
@@ -469,17 +470,17 @@ const (
 	EventRemoved EventKind = C.KVC_EVENT_REMOVED
 	// The block left the tier, to make room in it; it may still be in another one.
 	EventEvicted EventKind = C.KVC_EVENT_EVICTED
-	// The block was moved and is now in the tier given. Reserved: blocks are copied between tiers, which is stored in the
-	// one and, later, evicted from the other.
+	// The block was moved and is now in the tier given. Reserved: blocks are copied between tiers, which is stored in
+	// the one and, later, evicted from the other.
 	EventMoved EventKind = C.KVC_EVENT_MOVED
-	// A view of the block was taken back after its time (pin_expiry_ms).
+	// A view of the block was taken back after its time (PinExpiryMs).
 	EventPinExpired EventKind = C.KVC_EVENT_PIN_EXPIRED
 	// What the tier's file held under this key was not what was written; the block was dropped there.
 	EventDamaged EventKind = C.KVC_EVENT_DAMAGED
-	// The tier went offline: its device fails or stalls. The key is zero, and so is the block. All blocks that only this
-	// tier held are gone, without an event of their own.
+	// The tier went offline: its device fails or stalls. The key is zero, and so is the block. All blocks that only
+	// this tier held are gone, without an event of their own.
 	EventOffline EventKind = C.KVC_EVENT_OFFLINE
-	// The tier's codec was coarser on this model than error_max_permille permits: it takes the next better one from now
+	// The tier's codec was coarser on this model than ErrorMaxPermille permits: it takes the next better one from now
 	// on. The key is that of the block that showed it.
 	EventCodecFallback EventKind = C.KVC_EVENT_CODEC_FALLBACK
 )
@@ -517,14 +518,14 @@ const (
 	RopeAuto Rope = C.KVC_ROPE_AUTO
 	// The keys went through no rotary embedding.
 	RopeNone Rope = C.KVC_ROPE_NONE
-	// Elements i and i + rope_dim / 2 of a head are turned together (Llama in the usual weights, GPT-NeoX).
+	// Elements i and i + RopeDim / 2 of a head are turned together (Llama in the usual weights, GPT-NeoX).
 	RopeHalf Rope = C.KVC_ROPE_HALF
 	// Elements 2 i and 2 i + 1 of a head are turned together (GPT-J).
 	RopeInterleaved Rope = C.KVC_ROPE_INTERLEAVED
 )
 
-// Geometry: The dimensions of a key/value block. A block is laid out [layer][key, value][token][head][element], the first index
-// being the slowest, without gaps.
+// Geometry: The dimensions of a key/value block. A block is laid out [layer][key, value][token][head][element], the
+// first index being the slowest, without gaps.
 type Geometry struct {
 	structSize uint64
 	// Layers with keys and values in the block: 1 to 1024. Required.
@@ -532,7 +533,7 @@ type Geometry struct {
 	// 2 for keys and values, 1 where one vector stands for both (multi-head latent attention). 0 means 2.
 	PlanesCount uint64
 	// Heads of keys and values on this worker, not those of the queries: 1 to 1024. Required.
-	KvHeadsCount uint64
+	KVHeadsCount uint64
 	// Elements of one head's vector: 1 to 65536. Required.
 	HeadDim uint64
 	// Tokens of a block: 1 to 65536. Required.
@@ -546,7 +547,7 @@ var (
 	_ = [1]byte{}[unsafe.Sizeof(Geometry{})-unsafe.Sizeof(C.kvc_geometry_t{})]
 	_ = [1]byte{}[unsafe.Offsetof(Geometry{}.LayersCount)-unsafe.Offsetof(C.kvc_geometry_t{}.layers_count)]
 	_ = [1]byte{}[unsafe.Offsetof(Geometry{}.PlanesCount)-unsafe.Offsetof(C.kvc_geometry_t{}.planes_count)]
-	_ = [1]byte{}[unsafe.Offsetof(Geometry{}.KvHeadsCount)-unsafe.Offsetof(C.kvc_geometry_t{}.kv_heads_count)]
+	_ = [1]byte{}[unsafe.Offsetof(Geometry{}.KVHeadsCount)-unsafe.Offsetof(C.kvc_geometry_t{}.kv_heads_count)]
 	_ = [1]byte{}[unsafe.Offsetof(Geometry{}.HeadDim)-unsafe.Offsetof(C.kvc_geometry_t{}.head_dim)]
 	_ = [1]byte{}[unsafe.Offsetof(Geometry{}.TokensPerBlock)-unsafe.Offsetof(C.kvc_geometry_t{}.tokens_per_block)]
 	_ = [1]byte{}[unsafe.Offsetof(Geometry{}.DType)-unsafe.Offsetof(C.kvc_geometry_t{}.dtype)]
@@ -581,7 +582,7 @@ var (
 	_ = [1]byte{}[unsafe.Offsetof(Component{}.Bytes)-unsafe.Offsetof(C.kvc_component_t{}.bytes)]
 )
 
-// Plan: The exact bytes of everything an engine will ever hold. Initialise with KVC_PLAN_INIT.
+// Plan: The exact bytes of everything an engine will ever hold.
 type Plan struct {
 	structSize uint64
 	// Bytes of everything: what open obtains, or what the caller brings.
@@ -594,7 +595,7 @@ type Plan struct {
 	BlocksCount uint64
 	// Slots of the memory tier.
 	SlotsCount uint64
-	// Bytes from one slot to the next: block_bytes rounded up to a cache line or a page.
+	// Bytes from one slot to the next: BlockBytes rounded up to a cache line or a page.
 	SlotBytes uint64
 	// Alignment in bytes that memory brought by the caller must have.
 	MemoryAlignmentBytes uint64
@@ -604,8 +605,7 @@ type Plan struct {
 	ComponentsCount uint64
 	// Every component, in the order in which they lie in memory.
 	Components [32]Component
-	// Bytes of each tier's file, in the order of Tier..., 0 where there is none; not part of bytes, which is
-	// memory.
+	// Bytes of each tier's file, in the order of Tier..., 0 where there is none; not part of bytes, which is memory.
 	FileBytes [8]uint64
 }
 
@@ -625,7 +625,7 @@ var (
 	_ = [1]byte{}[unsafe.Offsetof(Plan{}.FileBytes)-unsafe.Offsetof(C.kvc_plan_t{}.file_bytes)]
 )
 
-// Tier: A file tier at present. Initialise with KVC_TIER_INIT.
+// Tier: A file tier at present.
 type Tier struct {
 	structSize uint64
 	// Whether it works (TierState...).
@@ -663,16 +663,15 @@ type Tier struct {
 	BlocksCoded uint64
 	// Bytes of those blocks, as put.
 	PlainBytes uint64
-	// Bytes of their codes: eight times this, over the elements in plain_bytes, are the bits per element.
+	// Bytes of their codes: eight times this, over the elements in PlainBytes, are the bits per element.
 	CodedBytes uint64
-	// Blocks that were decoded again and compared since the codecs at present were taken: the first 16, then one of
-	// 64.
+	// Blocks that were decoded again and compared since the codecs at present were taken: the first 16, then one of 64.
 	QualitySamplesCount uint64
 	// Mean relative error of the samples in millionths: the root of the squared error over the squared norm.
 	ErrorPpmMean uint64
 	// Largest relative error of a sample in millionths.
 	ErrorPpmMax uint64
-	// How often the tier took a better codec because the samples' error was above error_max_permille.
+	// How often the tier took a better codec because the samples' error was above ErrorMaxPermille.
 	CodecFallbacksCount uint64
 }
 
@@ -704,7 +703,7 @@ var (
 	_ = [1]byte{}[unsafe.Offsetof(Tier{}.CodecFallbacksCount)-unsafe.Offsetof(C.kvc_tier_t{}.codec_fallbacks_count)]
 )
 
-// Stats: What happened since the engine was opened, and what is the case now. Initialise with KVC_STATS_INIT.
+// Stats: What happened since the engine was opened, and what is the case now.
 //
 // Fields that begin with "Now" go up and down; all others count from 0 and wrap at 2^64.
 type Stats struct {
@@ -765,7 +764,7 @@ type Stats struct {
 	OperationsCompleted uint64
 	// Operations cancelled before they began.
 	OperationsCancelled uint64
-	// Now: blocks in memory that can be read. kvc_tier_get says how many are in a file tier.
+	// Now: blocks in memory that can be read. Engine.Tier says how many are in a file tier.
 	BlocksResident uint64
 	// Now: blocks that are being filled by their producer.
 	BlocksReserved uint64
@@ -775,7 +774,7 @@ type Stats struct {
 	SlotsFree uint64
 	// Bytes of all slots.
 	BytesCapacity uint64
-	// Now: views that are held (kvc_acquire).
+	// Now: views that are held (Acquire).
 	PinsInUse uint64
 	// Now: age in nanoseconds of the oldest of them.
 	PinsAgeNsMax uint64
@@ -938,7 +937,7 @@ var (
 	_ = [1]byte{}[unsafe.Offsetof(Stats{}.PrefetchLeadMs)-unsafe.Offsetof(C.kvc_stats_t{}.prefetch_lead_ms)]
 )
 
-// Capacity: What fits into the engine; does not change while it is open. Initialise with KVC_CAPACITY_INIT.
+// Capacity: What fits into the engine; does not change while it is open.
 type Capacity struct {
 	structSize uint64
 	// Most blocks resident at once, in all tiers together.
@@ -969,10 +968,10 @@ var (
 	_ = [1]byte{}[unsafe.Offsetof(Capacity{}.Bytes)-unsafe.Offsetof(C.kvc_capacity_t{}.bytes)]
 )
 
-// Histogram: How long the timed operations of one kind took in one tier. Initialise with KVC_HISTOGRAM_INIT.
+// Histogram: How long the timed operations of one kind took in one tier.
 //
-// One operation of latency_sample_count (of the configuration) is timed. A quantile is never below the exact value
-// and at most one eighth above it. Everything is 0 where nothing was timed.
+// One operation of LatencySampleCount (of the configuration) is timed. A quantile is never below the exact value and at
+// most one eighth above it. Everything is 0 where nothing was timed.
 type Histogram struct {
 	structSize uint64
 	// Operations timed.
@@ -1097,7 +1096,7 @@ var (
 	_ = [1]byte{}[unsafe.Offsetof(PinInfo{}.AgeNs)-unsafe.Offsetof(C.kvc_pin_info_t{}.age_ns)]
 )
 
-// CodecDescription: What a codec makes of a block. Initialise with KVC_CODEC_DESCRIPTION_INIT.
+// CodecDescription: What a codec makes of a block.
 type CodecDescription struct {
 	structSize uint64
 	// Bytes of a block.
@@ -1106,14 +1105,14 @@ type CodecDescription struct {
 	CodeBytesMax uint64
 	// Bytes of memory that encoding and decoding take.
 	ScratchBytes uint64
-	// Thousandths of a bit per element of a block without exact tokens, everything counted: exact where fixed_rate is
-	// 1, else the rate asked for with xc and the most with lz.
+	// Thousandths of a bit per element of a block without exact tokens, everything counted: exact where FixedRate is 1,
+	// else the rate asked for with xc and the most with lz.
 	Millibits uint64
 	// 1 if every block without exact tokens has a code of the same length, else 0.
 	FixedRate uint64
 	// 1 if a decoded block is the block that was encoded, bit by bit, else 0.
 	Exact uint64
-	// 1 if kvc_codec_open needs tables, else 0.
+	// 1 if OpenCodec needs tables, else 0.
 	TablesNeeded uint64
 	// Relative error to be expected of the coarsest plane, in thousandths: the root of the squared error over the
 	// squared norm.
@@ -1135,7 +1134,7 @@ var (
 	_ = [1]byte{}[unsafe.Offsetof(CodecDescription{}.instructionsName)-unsafe.Offsetof(C.kvc_codec_description_t{}.instructions_name)]
 )
 
-// CodecInfo: What the code of a block says about itself. Initialise with KVC_CODEC_INFO_INIT.
+// CodecInfo: What the code of a block says about itself.
 type CodecInfo struct {
 	structSize uint64
 	// The coarsest codec of its planes.
@@ -1163,7 +1162,7 @@ var (
 	_ = [1]byte{}[unsafe.Offsetof(CodecInfo{}.TablesDigest)-unsafe.Offsetof(C.kvc_codec_info_t{}.tables_digest)]
 )
 
-// CodecTablesInfo: What tables say about themselves. Initialise with KVC_CODEC_TABLES_INFO_INIT.
+// CodecTablesInfo: What tables say about themselves.
 type CodecTablesInfo struct {
 	structSize uint64
 	// Bytes of the tables.
@@ -1173,7 +1172,7 @@ type CodecTablesInfo struct {
 	// Planes of a layer: 2 for keys and values.
 	PlanesCount uint64
 	// Heads of keys and values.
-	KvHeadsCount uint64
+	KVHeadsCount uint64
 	// Elements of one head's vector.
 	HeadDim uint64
 	// Tokens of the samples.
@@ -1196,7 +1195,7 @@ var (
 	_ = [1]byte{}[unsafe.Offsetof(CodecTablesInfo{}.Bytes)-unsafe.Offsetof(C.kvc_codec_tables_info_t{}.bytes)]
 	_ = [1]byte{}[unsafe.Offsetof(CodecTablesInfo{}.LayersCount)-unsafe.Offsetof(C.kvc_codec_tables_info_t{}.layers_count)]
 	_ = [1]byte{}[unsafe.Offsetof(CodecTablesInfo{}.PlanesCount)-unsafe.Offsetof(C.kvc_codec_tables_info_t{}.planes_count)]
-	_ = [1]byte{}[unsafe.Offsetof(CodecTablesInfo{}.KvHeadsCount)-unsafe.Offsetof(C.kvc_codec_tables_info_t{}.kv_heads_count)]
+	_ = [1]byte{}[unsafe.Offsetof(CodecTablesInfo{}.KVHeadsCount)-unsafe.Offsetof(C.kvc_codec_tables_info_t{}.kv_heads_count)]
 	_ = [1]byte{}[unsafe.Offsetof(CodecTablesInfo{}.HeadDim)-unsafe.Offsetof(C.kvc_codec_tables_info_t{}.head_dim)]
 	_ = [1]byte{}[unsafe.Offsetof(CodecTablesInfo{}.TokensCount)-unsafe.Offsetof(C.kvc_codec_tables_info_t{}.tokens_count)]
 	_ = [1]byte{}[unsafe.Offsetof(CodecTablesInfo{}.Codecs)-unsafe.Offsetof(C.kvc_codec_tables_info_t{}.codecs)]
@@ -1226,7 +1225,7 @@ func (s *CodecLayer) fill(p *C.kvc_codec_layer_t) {
 	p.codec_value = C.uint32_t(s.CodecValue)
 }
 
-// CodecConfig: How blocks are encoded. Initialise with KVC_CODEC_CONFIG_INIT.
+// CodecConfig: How blocks are encoded.
 type CodecConfig struct {
 	// What the blocks consist of. Required.
 	Geometry Geometry
@@ -1242,16 +1241,16 @@ type CodecConfig struct {
 	ExactLayersLast uint64
 	// States of the trellis of t4, t3 and t2: 256, or 64, which encodes faster and loses a little. Default 256.
 	TrellisStates uint64
-	// 1 to have t4, t3 and t2 take the mean of each channel off the keys of a block first, else 0. Default 0.
+	// Whether to have t4, t3 and t2 take the mean of each channel off the keys of a block first. Default false.
 	KeyMean bool
 	// Rate of xc in thousandths of a bit per element, 500 to 6000. Default 2300.
 	XCMillibits uint64
-	// Relative error, in thousandths, that a sampled block may have before a tier takes the next better codec, at
-	// most 1000; 0 is no bound. Tiers look at it, kvc_codec_encode does not. Default 0.
+	// Relative error, in thousandths, that a sampled block may have before a tier takes the next better codec, at most
+	// 1000; 0 is no bound. Tiers look at it, Codec.Encode does not. Default 0.
 	ErrorMaxPermille uint64
 	// Exceptions; a later one goes before an earlier one.
 	Layers []CodecLayer
-	// Tables for vq and xc, at a multiple of 64 bytes, or NULL.
+	// Tables for vq and xc, at a multiple of 64 bytes, or nil.
 	Tables []byte
 }
 
@@ -1268,9 +1267,7 @@ func (s *CodecConfig) fill(p *C.kvc_codec_config_t) {
 	p.error_max_permille = C.uint64_t(s.ErrorMaxPermille)
 }
 
-// Config: What an engine is made from. block_bytes and cpu_bytes are required; zero in any other field means its default.
-//
-// Initialise with KVC_CONFIG_INIT (all defaults), or with kvc_config_init, which writes the defaults out.
+// Config: What an engine is made from. BlockBytes and CPUBytes are required; zero in any other field means its default.
 type Config struct {
 	// Most bytes of one block, 1 to 2^31. Required.
 	BlockBytes uint64
@@ -1279,7 +1276,7 @@ type Config struct {
 	CPUBytes uint64
 	// How victims are chosen (Policy...). Default PolicyHazard.
 	Policy Policy
-	// Most views held at once (kvc_acquire), 1 to 2^20. Default 4096.
+	// Most views held at once (Acquire), 1 to 2^20. Default 4096.
 	PinsCount uint64
 	// Sets of cache lines that reading threads have to themselves, a power of two from 1 to 1024; at least as many as
 	// threads that read at once. Default 64.
@@ -1288,13 +1285,13 @@ type Config struct {
 	LanesCount uint64
 	// Most operations of one lane under way, a power of two from 1 to 65536. Default 256.
 	LaneDepth uint64
-	// Events remembered for kvc_events_read, a power of two from 1 to 2^20; None for none. Default 1024.
+	// Events remembered for EventReader.Read, a power of two from 1 to 2^20; None for none. Default 1024.
 	EventsCount uint64
 	// Threads that the library runs, at most 64. Default 0: tick mode, the caller drives.
 	WorkersCount uint64
 	// Huge pages for the engine's own mapping (HugePages...). Default HugePagesOff.
 	HugePages HugePages
-	// 1 to lock the memory so that it is never swapped out, else 0. Default 0.
+	// Whether to lock the memory so that it is never swapped out. Default false.
 	MemoryLock bool
 	// When pages are touched for the first time (Prefault...). Default PrefaultNone.
 	Prefault Prefault
@@ -1304,33 +1301,33 @@ type Config struct {
 	// Milliseconds after which a reservation that was neither committed nor aborted is taken back, at most 400 days.
 	// Memory that is written after that time may belong to another block. Default 0: never.
 	ReservationExpiryMs uint64
-	// Seed of the index's hash; the same seed gives the same run. Set it to a secret random number where keys come
-	// from people who might choose them to collide. Default 0.
+	// Seed of the index's hash; the same seed gives the same run. Set it to a secret random number where keys come from
+	// people who might choose them to collide. Default 0.
 	HashSeed uint64
-	// One memory hit of this many is timed for the histograms, a power of two from 1 to 2^20; None times none.
-	// Default 64.
+	// One memory hit of this many is timed for the histograms, a power of two from 1 to 2^20; None times none. Default
+	// 64.
 	LatencySampleCount uint64
-	// Where the engine's time comes from (Clock...). ClockTicks is for tick mode only (workers_count 0).
-	// Default ClockSystem.
+	// Where the engine's time comes from (Clock...). ClockTicks is for tick mode only (WorkersCount 0). Default
+	// ClockSystem.
 	Clock Clock
-	// Memory that the caller brings, aligned to 4096 bytes; lent by the caller until kvc_close. huge_pages,
-	// memory_lock and PrefaultAll are the caller's business then. Default NULL: the library maps its own.
+	// Memory that the caller brings, aligned to 4096 bytes; lent by the caller until Close. HugePages, MemoryLock and
+	// PrefaultAll are the caller's business then. Default nil: the library maps its own.
 	Memory *Buffer
-	// The geometries that blocks can name by number, the first one being number 1. Default NULL: none. Borrowed.
+	// The geometries that blocks can name by number, the first one being number 1. Default nil: none.
 	Geometries []Geometry
 	// Path of the NVMe tier's file: made where there is none, read where it holds what an engine of the same
-	// configuration left. Or a block device, whose contents are the tier's then. Given exactly when nvme_bytes is not
-	// 0. Default NULL: no such tier. Borrowed.
+	// configuration left. Or a block device, whose contents are the tier's then. Given exactly when NVMeBytes is not 0.
+	// Default nil: no such tier.
 	NVMePath string
-	// Bytes of the NVMe tier's file, at least four segments and at most 2^46; all of it is taken when the engine
-	// opens. Default 0: no such tier.
+	// Bytes of the NVMe tier's file, at least four segments and at most 2^46; all of it is taken when the engine opens.
+	// Default 0: no such tier.
 	NVMeBytes uint64
 	// Bytes of the NVMe tier that are written in order and given up together, a multiple of 4096 with room for the
 	// largest block, at most 4 GiB. Default: a 64th of the file within 16 and 64 MiB, an eighth of a small file, but
 	// room for two of the largest blocks.
 	NVMeSegmentBytes uint64
-	// Most blocks known in the NVMe tier; each costs up to 220 bytes of memory. Default: as many of block_bytes as
-	// the file has room for.
+	// Most blocks known in the NVMe tier; each costs up to 220 bytes of memory. Default: as many of BlockBytes as the
+	// file has room for.
 	NVMeBlocksCount uint64
 	// Most requests to the NVMe tier's device under way, 4 to 256; each has a buffer of 264 KiB, or more for blocks
 	// above 64 MiB, and there are more buffers where the largest block needs them. Default 32.
@@ -1339,24 +1336,24 @@ type Config struct {
 	NVMeAdmission Admission
 	// Most bytes written to the NVMe tier's file in any 24 hours, at least four segments. Default 0: no bound.
 	NVMeEnduranceBytesPerDay uint64
-	// The hit in the NVMe tier, counted from 1, from which on a block stays in memory once it was copied up, 1 to
-	// 255; before it, it is the first to go again. Default 1.
+	// The hit in the NVMe tier, counted from 1, from which on a block stays in memory once it was copied up, 1 to 255;
+	// before it, it is the first to go again. Default 1.
 	NVMePromotionHits uint64
-	// Milliseconds without any progress of the device after which the NVMe tier goes offline, at most one hour.
-	// Default 10000.
+	// Milliseconds without any progress of the device after which the NVMe tier goes offline, at most one hour. Default
+	// 10000.
 	NVMeStallMs uint64
 	// Path of the disk tier's file: made where there is none, read where it holds what an engine of the same
-	// configuration left. Given exactly when disk_bytes is not 0. Default NULL: no such tier. Borrowed.
+	// configuration left. Given exactly when DiskBytes is not 0. Default nil: no such tier.
 	DiskPath string
-	// Bytes of the disk tier's file, at least four segments and at most 2^46; all of it is taken when the engine
-	// opens. Default 0: no such tier.
+	// Bytes of the disk tier's file, at least four segments and at most 2^46; all of it is taken when the engine opens.
+	// Default 0: no such tier.
 	DiskBytes uint64
 	// Bytes of the disk tier that are written in order and given up together, a multiple of 4096 with room for the
 	// largest block, at most 4 GiB. Default: a 64th of the file within 16 and 64 MiB, an eighth of a small file, but
 	// room for two of the largest blocks.
 	DiskSegmentBytes uint64
-	// Most blocks known in the disk tier; each costs up to 220 bytes of memory. Default: as many of block_bytes as
-	// the file has room for.
+	// Most blocks known in the disk tier; each costs up to 220 bytes of memory. Default: as many of BlockBytes as the
+	// file has room for.
 	DiskBlocksCount uint64
 	// Most requests to the disk tier's device under way, 4 to 256; each has a buffer of 264 KiB, or more for blocks
 	// above 64 MiB, and there are more buffers where the largest block needs them. Default 32.
@@ -1365,11 +1362,11 @@ type Config struct {
 	DiskAdmission Admission
 	// Most bytes written to the disk tier's file in any 24 hours, at least four segments. Default 0: no bound.
 	DiskEnduranceBytesPerDay uint64
-	// The hit in the disk tier, counted from 1, from which on a block stays in memory once it was copied up, 1 to
-	// 255; before it, it is the first to go again. Default 1.
+	// The hit in the disk tier, counted from 1, from which on a block stays in memory once it was copied up, 1 to 255;
+	// before it, it is the first to go again. Default 1.
 	DiskPromotionHits uint64
-	// Milliseconds without any progress of the device after which the disk tier goes offline, at most one hour.
-	// Default 10000.
+	// Milliseconds without any progress of the device after which the disk tier goes offline, at most one hour. Default
+	// 10000.
 	DiskStallMs uint64
 	// When blocks are written to the first file tier (Write...). Default WriteBack.
 	WritePolicy WritePolicy
@@ -1377,33 +1374,32 @@ type Config struct {
 	Damage Damage
 	// How the NVMe tier's file is read and written (IO...). Default IOAuto.
 	IOEngine IOEngine
-	// 1 to overwrite files that hold something else (another geometry, another version, no tier at all) instead of
-	// refusing them, else 0. Default 0.
+	// Whether to overwrite files that hold something else (another geometry, another version, no tier at all) instead
+	// of refusing them. Default false.
 	FileOverwrite bool
 	// Share of the memory tier's slots, in thousandths, below which ticks and workers begin to make room, at most
-	// slots_free_high_permille; only with file tiers; None for 0. Default 20.
+	// SlotsFreeHighPermille; only with file tiers; None for 0. Default 20.
 	SlotsFreeLowPermille uint64
 	// Share of the slots, in thousandths, up to which they make room then, at most 500; None for 0. Default 40.
 	SlotsFreeHighPermille uint64
-	// Milliseconds that a put waits for room while what would have to go is still being written down, at most one
-	// hour; after that an unwritten block is given up. None: never wait. Default 1000.
+	// Milliseconds that a put waits for room while what would have to go is still being written down, at most one hour;
+	// after that an unwritten block is given up. None: never wait. Default 1000.
 	WriteWaitMs uint64
 	// How the NVMe tier encodes blocks that have a geometry. geometry and the tables of the codec's configuration are
-	// not looked at: it is the block's geometry, and codec_tables below. Default NULL: not at all. Borrowed.
+	// not looked at: it is the block's geometry, and CodecTables below. Default nil: not at all.
 	NVMeCodec *CodecConfig
-	// How the disk tier encodes blocks that have a geometry, as nvme_codec. Default NULL: not at all. Borrowed.
+	// How the disk tier encodes blocks that have a geometry, as NVMeCodec. Default nil: not at all.
 	DiskCodec *CodecConfig
-	// Tables for vq and xc; copied, so that they may begin anywhere. Default NULL: none. Borrowed.
+	// Tables for vq and xc; copied, so that they may begin anywhere. Default nil: none.
 	CodecTables []byte
-	// Most keys in an importance table (kvc_importance_begin), of which there are two; 24 bytes a key. Default 0: no
-	// table.
+	// Most keys in an importance table (ImportanceBegin), of which there are two; 24 bytes a key. Default 0: no table.
 	ImportanceCount uint64
-	// 1 to let blocks with different keys that hold the same bytes share a slot of the memory tier, else 0. Then
-	// there can be up to twice as many blocks in memory as slots; each costs metadata as the plan says. At its commit
-	// each block is hashed, and compared whole with a block of the same digest before they share. Default 0.
+	// Whether to let blocks with different keys that hold the same bytes share a slot of the memory tier. Then there
+	// can be up to twice as many blocks in memory as slots; each costs metadata as the plan says. At its commit each
+	// block is hashed, and compared whole with a block of the same digest before they share. Default false.
 	Dedup bool
-	// What is copied up from a file tier ahead of its use (Prefetch..., added together), by ticks and workers.
-	// Default 0: nothing.
+	// What is copied up from a file tier ahead of its use (Prefetch..., added together), by ticks and workers. Default
+	// 0: nothing.
 	Prefetch PrefetchKinds
 	// Conversations that PrefetchTurns remembers, at most 2^20; each costs 128 bytes of memory. Default 4096.
 	PrefetchConversationsCount uint64
@@ -1411,8 +1407,8 @@ type Config struct {
 	PrefetchSuccessorsCount uint64
 	// Least probability of being used at which a block is copied up ahead, in thousandths, at most 1000. Default 500.
 	PrefetchConfidencePermille uint64
-	// Most bytes of slots with blocks that were copied up ahead and not used yet, at most cpu_bytes. Default: an
-	// eighth of cpu_bytes.
+	// Most bytes of slots with blocks that were copied up ahead and not used yet, at most CPUBytes. Default: an eighth
+	// of CPUBytes.
 	PrefetchBytes uint64
 	// Most bytes copied up ahead in a second, and in one burst. Default 0: no bound.
 	PrefetchBytesPerSecond uint64
@@ -1522,10 +1518,9 @@ func (s *Config) take(p *C.kvc_config_t) {
 	s.PrefetchBytesPerSecond = uint64(p.prefetch_bytes_per_second)
 }
 
-// PutInfo: What a put says about its block, for the policy to decide by. Initialise with KVC_PUT_INFO_INIT; everything may
-// stay zero.
+// PutInfo: What a put says about its block, for the policy to decide by.
 type PutInfo struct {
-	// Key of the block before this one in the request's chain; it need not be resident. NULL for none. Copied.
+	// Key of the block before this one in the request's chain; it need not be resident. nil for none.
 	Parent *Key
 	// Place in the request's chain, from 0.
 	ChainIndex uint64
@@ -1535,7 +1530,7 @@ type PutInfo struct {
 	RecomputeCostUs uint64
 	// The conversation that the block belongs to; 0 for none.
 	ConversationID uint64
-	// The namespace that the block is cleared with (kvc_namespace_clear); any number.
+	// The namespace that the block is cleared with (NamespaceClear); any number.
 	NamespaceID uint64
 	// Retention priority, 0 (evicted first) to 100.
 	Priority uint64
@@ -1545,8 +1540,8 @@ type PutInfo struct {
 	ExpiryMs uint64
 	// Which of the configuration's geometries the block has, from 1; 0 for plain bytes.
 	GeometryID uint64
-	// How much keeping the block is worth, 0 for nothing in particular, at most 2^32 - 1; what PolicyImportance
-	// goes by where its table does not have the key.
+	// How much keeping the block is worth, 0 for nothing in particular, at most 2^32 - 1; what PolicyImportance goes by
+	// where its table does not have the key.
 	Importance uint64
 }
 
@@ -1564,13 +1559,13 @@ func (s *PutInfo) fill(p *C.kvc_put_info_t) {
 	p.importance = C.uint64_t(s.Importance)
 }
 
-// Paged: The pages of an inference engine. Initialise with KVC_PAGED_INIT.
+// Paged: The pages of an inference engine.
 //
 // A stride of 0 stands for the one without gaps. Strides are in bytes.
 type Paged struct {
 	// Pages of a layer, 1 to 2^40; page numbers are below it. Required.
 	PagesCount uint64
-	// Tokens of a page, 1 to 65536; divides tokens_per_block of the geometry or is divided by it. Required.
+	// Tokens of a page, 1 to 65536; divides TokensPerBlock of the geometry or is divided by it. Required.
 	TokensPerPage uint64
 	// How tokens and heads lie in a plane (Order...). Required.
 	Order Order
@@ -1586,7 +1581,7 @@ type Paged struct {
 	HeadStrideBytes uint64
 	// For each layer, where its pages begin: the keys, or keys and values where they share a buffer. Required.
 	Keys []Memory
-	// For each layer, where the pages of its values begin; NULL unless PlanesSeparate with two planes.
+	// For each layer, where the pages of its values begin; nil unless PlanesSeparate with two planes.
 	Values []Memory
 }
 
@@ -1602,14 +1597,14 @@ func (s *Paged) fill(p *C.kvc_paged_t) {
 	p.head_stride_bytes = C.uint64_t(s.HeadStrideBytes)
 }
 
-// CodecSamples: Keys and values of a model to train tables on. Initialise with KVC_CODEC_SAMPLES_INIT.
+// CodecSamples: Keys and values of a model to train tables on.
 type CodecSamples struct {
 	// Type of one element: DTypeF16 or DTypeBF16. Required.
 	DType DType
 	// Layers: 1 to 1024. Required.
 	LayersCount uint64
 	// Heads of keys and values: 1 to 1024. Required.
-	KvHeadsCount uint64
+	KVHeadsCount uint64
 	// Elements of one head's vector: 32 to 256, in steps of 16. Required.
 	HeadDim uint64
 	// Tokens of all sequences together: 256 to 16777216. Required.
@@ -1634,7 +1629,7 @@ type CodecSamples struct {
 func (s *CodecSamples) fill(p *C.kvc_codec_samples_t) {
 	p.dtype = C.uint64_t(s.DType)
 	p.layers_count = C.uint64_t(s.LayersCount)
-	p.kv_heads_count = C.uint64_t(s.KvHeadsCount)
+	p.kv_heads_count = C.uint64_t(s.KVHeadsCount)
 	p.head_dim = C.uint64_t(s.HeadDim)
 	p.tokens_count = C.uint64_t(s.TokensCount)
 	p.sequence_tokens_count = C.uint64_t(s.SequenceTokensCount)

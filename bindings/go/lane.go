@@ -201,12 +201,12 @@ func (s *slot) prepare(op *Op, index int, a *arena) (C.kvc_op_t, error) {
 	return c, nil
 }
 
-// Submit submits operations, in order, as many as there is room for, and returns the tickets of those that were taken.
-// The first that is not taken ends the batch: submit from there on again.
+// Submit submits operations, in order, as many as there is room for, and returns the tickets of those that were
+// taken. The first that is not taken ends the batch: submit from there on again.
 //
 // The error says why not all were taken: ErrAgain when the lane is full; ErrUnsupported for an opcode or flags;
-// ErrTooSmall for Data that is too short; ErrStale for a Buffer that was freed, or when the lane is closed; ErrBusy when
-// another goroutine is on the lane.
+// ErrTooSmall for Data that is too short; ErrStale for a Buffer that was freed, or when the lane is closed; ErrBusy
+// when another goroutine is on the lane.
 func (l *Lane) Submit(ops ...Op) ([]Ticket, error) {
 	if err := l.enter(); err != nil {
 		return nil, err

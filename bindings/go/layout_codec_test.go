@@ -10,7 +10,7 @@ import (
 )
 
 func TestGatherAndScatter(t *testing.T) {
-	geometry := Geometry{LayersCount: 2, KvHeadsCount: 2, HeadDim: 8, TokensPerBlock: 4, DType: DTypeF16}
+	geometry := Geometry{LayersCount: 2, KVHeadsCount: 2, HeadDim: 8, TokensPerBlock: 4, DType: DTypeF16}
 	bytes, err := geometry.BlockBytes()
 	no(t, err)
 	equal(t, bytes, 2*2*4*2*8*2)
@@ -111,7 +111,7 @@ func relative(got, want []byte) float64 {
 }
 
 func TestCodec(t *testing.T) {
-	geometry := Geometry{LayersCount: 2, KvHeadsCount: 2, HeadDim: 64, TokensPerBlock: 16, DType: DTypeBF16}
+	geometry := Geometry{LayersCount: 2, KVHeadsCount: 2, HeadDim: 64, TokensPerBlock: 16, DType: DTypeBF16}
 	for codec, errorMax := range map[CodecID]float64{CodecRaw: 0, CodecLZ: 0, CodecI8: 0.02, CodecT4: 0.2} {
 		config := &CodecConfig{Geometry: geometry, CodecKey: codec, CodecValue: codec}
 		sizes, err := DescribeCodec(config)
@@ -157,7 +157,7 @@ func TestCodec(t *testing.T) {
 
 func TestTables(t *testing.T) {
 	const tokens, dim = 512, 32
-	samples := &CodecSamples{DType: DTypeBF16, LayersCount: 1, KvHeadsCount: 1, HeadDim: dim, TokensCount: tokens,
+	samples := &CodecSamples{DType: DTypeBF16, LayersCount: 1, KVHeadsCount: 1, HeadDim: dim, TokensCount: tokens,
 		Codecs: 1 << CodecVQ, Rope: RopeNone}
 	keys, values := buffer(t, 2*tokens*dim), buffer(t, 2*tokens*dim)
 	copy(keys.Bytes(), normal(1, 2*tokens*dim))
@@ -185,7 +185,7 @@ func TestTables(t *testing.T) {
 	is(t, second(CheckTables(loaded)), ErrDamaged)
 	is(t, second(CheckTables(nil)), ErrDamaged)
 
-	config := &CodecConfig{CodecKey: CodecVQ, CodecValue: CodecVQ, Geometry: Geometry{LayersCount: 1, KvHeadsCount: 1,
+	config := &CodecConfig{CodecKey: CodecVQ, CodecValue: CodecVQ, Geometry: Geometry{LayersCount: 1, KVHeadsCount: 1,
 		HeadDim: dim, TokensPerBlock: 16, DType: DTypeBF16}}
 	_, err = OpenCodec(config)
 	is(t, err, ErrConfig)

@@ -89,7 +89,7 @@ func TestNoLeakInOpening(t *testing.T) {
 	once := func(int) {
 		rounds++
 		config := Config{BlockBytes: 64, CPUBytes: 256, PinsCount: 1, StripesCount: 1, LanesCount: 1, LaneDepth: 1,
-			EventsCount: None, Geometries: []Geometry{{LayersCount: 1, KvHeadsCount: 1, HeadDim: 1, TokensPerBlock: 1,
+			EventsCount: None, Geometries: []Geometry{{LayersCount: 1, KVHeadsCount: 1, HeadDim: 1, TokensPerBlock: 1,
 				DType: DTypeF32}}}
 		engine, err := Open(&config)
 		no(t, err)

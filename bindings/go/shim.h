@@ -1,5 +1,5 @@
 /* Functions of kvcache.h in a form that suits cgo: small structs go in and come out by value, as words, so that no Go
- * memory escapes to the heap for a call and cgo has no pointers to check. That is why engines are addresses here, too. */
+ * memory escapes to the heap for a call and cgo has no pointers to check. That is why engines are numbers here. */
 #ifndef KVCACHE_GO_SHIM_H
 #define KVCACHE_GO_SHIM_H
 

@@ -120,7 +120,7 @@ func TestFilesAreRefusedWithReason(t *testing.T) {
 
 // A tier in a codec, with geometries and a codec of its own for single layers.
 func TestTierWithCodec(t *testing.T) {
-	geometry := Geometry{LayersCount: 2, KvHeadsCount: 1, HeadDim: 64, TokensPerBlock: 16, DType: DTypeBF16}
+	geometry := Geometry{LayersCount: 2, KVHeadsCount: 1, HeadDim: 64, TokensPerBlock: 16, DType: DTypeBF16}
 	bytes, err := geometry.BlockBytes()
 	no(t, err)
 	config := tiersConfig(t)

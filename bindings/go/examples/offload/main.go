@@ -25,7 +25,7 @@ func value(block, layer, page, place int) byte {
 
 func run() error {
 	geometry := kvcache.Geometry{
-		LayersCount: layersCount, KvHeadsCount: 2, HeadDim: 64, TokensPerBlock: tokensPerBlock, DType: kvcache.DTypeBF16,
+		LayersCount: layersCount, KVHeadsCount: 2, HeadDim: 64, TokensPerBlock: tokensPerBlock, DType: kvcache.DTypeBF16,
 	}
 	blockBytes, err := geometry.BlockBytes()
 	if err != nil {

@@ -71,7 +71,7 @@ func serve(engine *kvcache.Engine, blockBytes int, tokens []uint32) (int, error)
 
 func run() error {
 	geometry := kvcache.Geometry{
-		LayersCount: 4, KvHeadsCount: 2, HeadDim: 64, TokensPerBlock: tokensPerBlock, DType: kvcache.DTypeBF16,
+		LayersCount: 4, KVHeadsCount: 2, HeadDim: 64, TokensPerBlock: tokensPerBlock, DType: kvcache.DTypeBF16,
 	}
 	blockBytes, err := geometry.BlockBytes()
 	if err != nil {

@@ -64,7 +64,8 @@ var structures = []structure{
 	{"kvc_geometry_t", "Geometry", true, map[string]string{"dtype": "DType"}},
 	{"kvc_component_t", "Component", true, nil},
 	{"kvc_plan_t", "Plan", true, nil},
-	{"kvc_tier_t", "Tier", true, map[string]string{"state": "TierState", "codec_key": "CodecID", "codec_value": "CodecID"}},
+	{"kvc_tier_t", "Tier", true, map[string]string{
+		"state": "TierState", "codec_key": "CodecID", "codec_value": "CodecID"}},
 	{"kvc_stats_t", "Stats", true, nil},
 	{"kvc_capacity_t", "Capacity", true, nil},
 	{"kvc_histogram_t", "Histogram", true, nil},
@@ -95,9 +96,11 @@ var structures = []structure{
 }
 
 // words that are not written with one capital letter.
-var words = map[string]string{"cpu": "CPU", "gpu": "GPU", "nvme": "NVMe", "io": "IO", "id": "ID", "os": "OS", "lru": "LRU",
-	"lfu": "LFU", "arc": "ARC", "gdsf": "GDSF", "lz": "LZ", "vq": "VQ", "xc": "XC", "nhd": "NHD", "hnd": "HND", "dtype": "DType",
-	"bf16": "BF16", "abi": "ABI", "s3fifo": "S3FIFO", "e4m3": "E4M3", "e5m2": "E5M2"}
+var words = map[string]string{
+	"cpu": "CPU", "gpu": "GPU", "nvme": "NVMe", "io": "IO", "id": "ID", "os": "OS", "fd": "FD", "kv": "KV", "lru": "LRU",
+	"lfu": "LFU", "arc": "ARC", "gdsf": "GDSF", "lz": "LZ", "vq": "VQ", "xc": "XC", "nhd": "NHD", "hnd": "HND",
+	"dtype": "DType", "bf16": "BF16", "abi": "ABI", "s3fifo": "S3FIFO", "e4m3": "E4M3", "e5m2": "E5M2",
+}
 
 // camel turns snake_case, or CONSTANT_CASE, into CamelCase.
 func camel(name string) string {
@@ -117,26 +120,62 @@ var (
 	structRe = regexp.MustCompile(`(?s)/\* ((?:[^*]|\*[^/])*?)\s*\*/\ntypedef struct (kvc_\w+) \{\n(.*?)\n\} kvc_\w+;`)
 	fieldRe  = regexp.MustCompile(`(?s)/\* ((?:[^*]|\*[^/])*?)\s*\*/\n\s+([^;]*?)(\w+)(?:\[(\d+)\])?;`)
 	leadRe   = regexp.MustCompile(`(?m)^\s*\*? ?`)
-	tokenRe  = regexp.MustCompile(`KVC_[A-Z0-9_]+|kvc_\w+_t\b`)
 )
 
-// comment is the text of a C comment as Go comment lines.
-func comment(indent, text string) string {
-	lines := strings.Split(text, "\n")
-	for i := range lines {
-		if i > 0 {
-			lines[i] = leadRe.ReplaceAllString(lines[i], "")
-		}
-		lines[i] = strings.TrimRight(indent+"// "+tokenRe.ReplaceAllStringFunc(lines[i], goToken), " ")
-	}
-	return strings.Join(lines, "\n") + "\n"
+// functions: where the header's functions are in Go, if the name does not say it.
+var functions = map[string]string{
+	"kvc_events_read": "EventReader.Read", "kvc_tier_get": "Engine.Tier", "kvc_codec_encode": "Codec.Encode",
+	"kvc_codec_open": "OpenCodec", "kvc_release": "View.Release", "kvc_commit": "Reservation.Commit",
+	"kvc_wait": "Lane.Wait", "kvc_reap": "Lane.Reap", "kvc_config_init": "ConfigDefaults",
 }
 
-// constants: Go names by C names.
-var constants = map[string]string{}
+var (
+	initialiseRe = regexp.MustCompile(` ?Initialise with [^.]*\.`)
+	boolRe       = regexp.MustCompile(`^1 to (.*?), else 0\. (.*)Default 0\.$`)
+	optionalRe   = regexp.MustCompile(`\bNULL\b`)
+	borrowedRe   = regexp.MustCompile(` (Borrowed|Copied|Kept until the completion)\.`)
+	wordRe       = regexp.MustCompile(`KVC_[A-Z0-9_]+|\bkvc_\w+|\b[a-z][a-z0-9]*(?:_[a-z0-9]+)+\b`)
+)
+
+// comment is the text of a C comment, in the words of Go, as comment lines of at most 120 characters.
+func comment(indent, text string) string {
+	var out strings.Builder
+	lines := strings.Split(text, "\n")
+	for i := 1; i < len(lines); i++ {
+		lines[i] = leadRe.ReplaceAllString(lines[i], "")
+	}
+	for i, paragraph := range strings.Split(strings.Join(lines, "\n"), "\n\n") {
+		paragraph = strings.Join(strings.Fields(paragraph), " ")
+		paragraph = borrowedRe.ReplaceAllString(initialiseRe.ReplaceAllString(paragraph, ""), "")
+		paragraph = boolRe.ReplaceAllString(paragraph, "Whether to $1. ${2}Default false.")
+		paragraph = wordRe.ReplaceAllStringFunc(optionalRe.ReplaceAllString(paragraph, "nil"), goToken)
+		if paragraph == "" {
+			continue
+		}
+		if i > 0 {
+			out.WriteString(indent + "//\n")
+		}
+		line := indent + "//"
+		for _, word := range strings.Fields(paragraph) {
+			if len(line)+1+len(word) > 120-3*len(indent) {
+				out.WriteString(line + "\n")
+				line = indent + "//"
+			}
+			line += " " + word
+		}
+		out.WriteString(line + "\n")
+	}
+	return out.String()
+}
+
+// constants, and fields of structs: Go names by C names.
+var constants, fields = map[string]string{}, map[string]string{}
 
 func goToken(token string) string {
 	if name, ok := constants[token]; ok {
+		return name
+	}
+	if name, ok := functions[token]; ok {
 		return name
 	}
 	for _, s := range structures {
@@ -148,6 +187,12 @@ func goToken(token string) string {
 		if token == k.prefix {
 			return k.name
 		}
+	}
+	if name, ok := fields[token]; ok {
+		return name
+	}
+	if strings.HasPrefix(token, "kvc_") && !strings.HasSuffix(token, "_t") {
+		return camel(strings.TrimPrefix(token, "kvc_"))
 	}
 	return token
 }
@@ -219,7 +264,8 @@ func writeConstants(out *bytes.Buffer, all []constant) {
 	}
 	out.WriteString(")\n\n")
 	for _, k := range kinds {
-		fmt.Fprintf(out, "// %s %s\ntype %s %s\n\n// Values of %s.\nconst (\n", k.goType, k.doc, k.goType, k.base, k.goType)
+		fmt.Fprintf(out, "// %s %s\ntype %s %s\n\n", k.goType, k.doc, k.goType, k.base)
+		fmt.Fprintf(out, "// Values of %s.\nconst (\n", k.goType)
 		for _, c := range all {
 			if c.goType == k.goType {
 				fmt.Fprintf(out, "%s\t%s %s = C.%s\n", comment("\t", c.doc), c.goName, c.goType, c.cName)
@@ -234,7 +280,7 @@ var goTypes = map[string]string{"uint64_t": "uint64", "uint32_t": "uint32", "int
 	"kvc_key_t": "Key", "kvc_block_t": "Block", "kvc_pin_t": "Pin", "kvc_component_t": "Component", "char": "byte"}
 
 func writeStruct(out *bytes.Buffer, s structure, doc, body string) {
-	fmt.Fprintf(out, "// %s: %stype %s struct {\n", s.goName, strings.TrimPrefix(comment("", doc), "// "), s.goName)
+	fmt.Fprintf(out, "%stype %s struct {\n", comment("", s.goName+": "+doc), s.goName)
 	var checks, fill, take bytes.Buffer
 	for _, m := range fieldRe.FindAllStringSubmatch(body, -1) {
 		doc, cType, cName, count := m[1], strings.TrimSpace(m[2]), m[3], m[4]
@@ -275,17 +321,21 @@ func writeStruct(out *bytes.Buffer, s structure, doc, body string) {
 			fmt.Fprintf(&fill, "\tp.%s = C.%s(s.%s)\n", cName, cType, name)
 			fmt.Fprintf(&take, "\ts.%s = %s(p.%s)\n", name, goType, cName)
 		}
-		fmt.Fprintf(&checks, "\t_ = [1]byte{}[unsafe.Offsetof(%s{}.%s)-unsafe.Offsetof(C.%s{}.%s)]\n", s.goName, name, s.cName, cName)
+		fmt.Fprintf(&checks, "\t_ = [1]byte{}[unsafe.Offsetof(%s{}.%s)-unsafe.Offsetof(C.%s{}.%s)]\n",
+			s.goName, name, s.cName, cName)
 	}
 	out.WriteString("}\n\n")
 	if s.mirror {
 		fmt.Fprintf(out, "// The bytes of %s are those of %s; a difference does not compile.\nvar (\n", s.goName, s.cName)
-		fmt.Fprintf(out, "\t_ = [1]byte{}[unsafe.Sizeof(%s{})-unsafe.Sizeof(C.%s{})]\n%s)\n\n", s.goName, s.cName, checks.String())
+		fmt.Fprintf(out, "\t_ = [1]byte{}[unsafe.Sizeof(%s{})-unsafe.Sizeof(C.%s{})]\n", s.goName, s.cName)
+		fmt.Fprintf(out, "%s)\n\n", checks.String())
 		return
 	}
-	fmt.Fprintf(out, "// fill copies the plain fields into a struct of the library.\nfunc (s *%s) fill(p *C.%s) {\n%s}\n\n", s.goName, s.cName, fill.String())
+	out.WriteString("// fill copies the plain fields into a struct of the library.\n")
+	fmt.Fprintf(out, "func (s *%s) fill(p *C.%s) {\n%s}\n\n", s.goName, s.cName, fill.String())
 	if s.goName == "Config" {
-		fmt.Fprintf(out, "// take copies the plain fields out of a struct of the library.\nfunc (s *%s) take(p *C.%s) {\n%s}\n\n", s.goName, s.cName, take.String())
+		out.WriteString("// take copies the plain fields out of a struct of the library.\n")
+		fmt.Fprintf(out, "func (s *%s) take(p *C.%s) {\n%s}\n\n", s.goName, s.cName, take.String())
 	}
 }
 
@@ -301,11 +351,14 @@ func main() {
 	var out bytes.Buffer
 	out.WriteString("// Code generated by internal/generate from include/kvcache.h; DO NOT EDIT.\n\npackage kvcache\n\n" +
 		"// #include <kvcache.h>\nimport \"C\"\nimport \"unsafe\"\n\n")
-	writeConstants(&out, constantsAll)
 	found := map[string][]string{}
 	for _, m := range structRe.FindAllStringSubmatch(string(header), -1) {
 		found[m[2]] = m
+		for _, field := range fieldRe.FindAllStringSubmatch(m[3], -1) {
+			fields[field[3]] = camel(field[3])
+		}
 	}
+	writeConstants(&out, constantsAll)
 	for _, s := range structures {
 		m, ok := found[s.cName]
 		if !ok {
