@@ -94,6 +94,29 @@ func TestUseAfterClose(t *testing.T) {
 	is(t, second(l.EventFD()), ErrHandle)
 }
 
+// A closed engine stays closed when the library gives its handle to another one.
+func TestClosedEngineIsNoOther(t *testing.T) {
+	tiny := Config{BlockBytes: 64, CPUBytes: 64, PinsCount: 1, StripesCount: 1, LanesCount: None, EventsCount: None}
+	closed := open(t, tiny)
+	handle := closed.Handle()
+	no(t, closed.Close())
+	again := false
+	for i := 0; i < 3000 && !again; i++ {
+		engine, err := Open(&tiny)
+		no(t, err)
+		no(t, engine.Put(testKey(1), []byte("x"), nil))
+		_, err = closed.Acquire(testKey(1), 0)
+		is(t, err, ErrHandle)
+		is(t, second(closed.Stats()), ErrHandle)
+		is(t, closed.Close(), ErrHandle)
+		again = engine.Handle() == handle
+		no(t, engine.Close())
+	}
+	if !again {
+		t.Error("the handle was not used again: this tests nothing")
+	}
+}
+
 func TestDoubleRelease(t *testing.T) {
 	engine := open(t, smallConfig())
 	put(t, engine, 1)

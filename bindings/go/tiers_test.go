@@ -92,6 +92,56 @@ func TestTiers(t *testing.T) {
 	}
 }
 
+// soonOver is a context that is over as soon as somebody waits.
+type soonOver struct {
+	context.Context
+	asked bool
+}
+
+var closedChannel = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+func (c *soonOver) Done() <-chan struct{} { return closedChannel }
+
+func (c *soonOver) Err() error {
+	if !c.asked {
+		c.asked = true
+		return nil
+	}
+	return context.Canceled
+}
+
+// A block that is let go on its way up is not held any more, and can be had later.
+func TestAcquireEndsWithItsContext(t *testing.T) {
+	config := tiersConfig(t)
+	engine := open(t, config)
+	const count = 200
+	for i := uint64(0); i < count; i++ {
+		no(t, engine.Put(testKey(i), testBlock(i, 4096), nil))
+	}
+	_, err := engine.Flush(context.Background())
+	no(t, err)
+	ended := 0
+	for i := uint64(0); i < count; i++ {
+		view, err := engine.AcquireContext(&soonOver{Context: context.Background()}, testKey(i))
+		if err == nil {
+			no(t, view.Release())
+			continue
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		ended++
+		stats, err := engine.Stats()
+		no(t, err)
+		equal(t, stats.PinsInUse, 0)
+		view, err = engine.Acquire(testKey(i), 0)
+		no(t, err)
+		equal(t, string(view.Bytes()), string(testBlock(i, 4096)))
+		no(t, view.Release())
+	}
+	t.Logf("%d of %d ended on their way", ended, count)
+}
+
 func TestFilesAreRefusedWithReason(t *testing.T) {
 	config := tiersConfig(t)
 	config.NVMePath = filepath.Join(t.TempDir(), "nowhere", "nvme.kvc")
