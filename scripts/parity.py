@@ -48,7 +48,7 @@ LANGUAGES = (
     Language("C", "bindings/c/symbols.txt", (".txt",), "#"),
     Language("C++", "include/kvcache.hpp", (".hpp",), "c"),
     Language("Python", "bindings/python", (".py", ".pyi"), "python"),
-    Language("Go", "bindings/go", (".go",), "go"),
+    Language("Go", "bindings/go", (".go", ".h"), "go"),
     Language("Zig", "bindings/zig", (".zig",), "c"),
 )
 
