@@ -8,12 +8,14 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SONAME  := libkvcache.so.$(basename $(VERSION))
 
 .DELETE_ON_ERROR:
-.PHONY: all demo test bench lint install install-library header loom fuzz-smoke soak tools clean
+.PHONY: all demo test bench lint install install-library header loom fuzz-smoke soak tools clean \
+        bindings binding-cpp binding-python binding-go binding-zig
 
 all: ## The shared and the static library, the header, the program.
 	$(CARGO) build --release --workspace --features cli
 
-demo: tools ## The main job: a real trace through memory, NVMe and disk, killed on the way; then the first steps from C.
+demo: ## The main job: a real trace through memory, NVMe and disk, killed on the way; then the first steps from C.
+	@scripts/install-tools.sh demo
 	@$(CARGO) build --release --quiet --package kvcache-c --package kvcache --features kvcache/cli
 	@$(TARGET)/release/kvcache demo
 	@mkdir -p $(TARGET)/demo && ln -sf libkvcache.so $(TARGET)/release/$(SONAME)
@@ -22,12 +24,36 @@ demo: tools ## The main job: a real trace through memory, NVMe and disk, killed 
 	@printf '\nThe first steps from C (examples/quickstart.c, linked against libkvcache.so):\n'
 	@$(TARGET)/demo/quickstart
 
-test: tools ## Every test: Rust, C, sanitizers, models, fuzzers, documentation.
+test: tools ## Every test: Rust, C, sanitizers, the other languages, models, fuzzers, documentation.
 	$(CARGO) test --workspace --features kvcache/capi,kvcache/cli
 	$(CARGO) build --package kvcache --no-default-features --lib
+	$(MAKE) --no-print-directory bindings
 	$(MAKE) --no-print-directory loom
 	$(MAKE) --no-print-directory fuzz-smoke
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --package kvcache --features capi
+
+# The folder that has libkvcache.so and libkvcache.a.
+LIBDIR ?= $(TARGET)/release
+# Where tools of Python packages go that the tests of bindings need.
+VENV   := $(abspath $(TARGET))/venv
+
+bindings: ## The bindings' tests, two languages at a time, and the table of their functions.
+	$(CARGO) build --release --package kvcache-c
+	ln -sf libkvcache.so $(LIBDIR)/$(SONAME)
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target binding-cpp binding-python binding-go binding-zig
+	python3 scripts/parity_test.py
+	python3 scripts/parity.py --check
+
+binding-cpp binding-go:
+	bindings/$(@:binding-%=%)/test.sh $(LIBDIR)
+
+binding-python:
+	KVC_PYTHON_VENV=$(VENV)/python bindings/python/test.sh $(LIBDIR)
+
+binding-zig:
+	@[ -x $(VENV)/zig/bin/python3 ] || ! { python3 -m venv $(VENV)/zig && $(VENV)/zig/bin/pip install --quiet ziglang; } \
+	  || true
+	KVC_ZIG="$${KVC_ZIG:-$(VENV)/zig/bin/python3 -m ziglang}" bindings/zig/test.sh $(LIBDIR)
 
 loom: ## Every interleaving of the lock-free structures, up to three preemptions.
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 CARGO_TARGET_DIR=$(TARGET)/loom \
@@ -69,8 +95,6 @@ install: ## Library, headers, pkg-config and CMake files and program under $(DES
 	install -d $(DESTDIR)$(PREFIX)/bin
 	install -m 755 $(TARGET)/release/kvcache $(DESTDIR)$(PREFIX)/bin/
 
-# The folder that has libkvcache.so and libkvcache.a.
-LIBDIR ?= $(TARGET)/release
 FILLED := sed -e 's|@PREFIX@|$(PREFIX)|g' -e 's|@VERSION@|$(VERSION)|g' -e 's|@SONAME@|$(SONAME)|g'
 
 install-library: ## The same without the program, from a library that is built already: LIBDIR.
