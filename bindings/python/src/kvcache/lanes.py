@@ -1,0 +1,412 @@
+"""Lanes: operations that are handed over now and whose results are fetched later, by polling, waiting or asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from . import raw
+from ._load import held
+from .errors import ArgumentError, StaleError, check
+from .keys import Keys, KeysLike, keys_of
+from .memory import Lease
+from .views import Views, view_of
+
+if TYPE_CHECKING:
+    from .engine import Engine, PutInfo
+
+# Submitting and cancelling never wait and do no work.
+_submit = held.kvc_submit
+_cancel = held.kvc_cancel
+
+_REAPED_AT_ONCE: Final = 64
+# How long a lane of asyncio leaves between two looks in tick mode while operations wait for a device.
+_TICK_SECONDS: Final = 0.0005
+
+
+class Ticket(NamedTuple):
+    """A submitted operation."""
+
+    place: int
+    generation: int
+
+
+class Operation:
+    """An operation to submit, made by one of its functions. tag is anything; it comes back in the completion.
+
+    Keeps its keys and buffers until the operation is complete.
+    """
+
+    __slots__ = ("_data", "_info", "_keys", "_views", "flags", "opcode", "tag")
+
+    def __init__(
+        self,
+        opcode: int,
+        keys: Keys,
+        *,
+        flags: int = 0,
+        data: Lease | None = None,
+        info: PutInfo | None = None,
+        tag: Any = None,
+    ) -> None:
+        self.opcode = opcode
+        self.flags = flags
+        self.tag = tag
+        self._keys = keys
+        self._data = data
+        self._info = info
+        self._views: Any = None
+
+    @classmethod
+    def match(cls, keys: KeysLike, *, touch: bool = False, tag: Any = None) -> Operation:
+        """`Engine.match`. The result is the count."""
+        return cls(raw.KVC_OP_MATCH, keys_of(keys), flags=raw.KVC_MATCH_TOUCH if touch else 0, tag=tag)
+
+    @classmethod
+    def get(cls, keys: KeysLike, target: Any, *, copy: str | None = None, tag: Any = None) -> Operation:
+        """Copies each of keys into target, which has as much room for each. Ends at the first that fails.
+
+        The result is the block's bytes for one key, else how many were copied.
+        """
+        from .engine import copy_flags
+
+        keys, lease = keys_of(keys), Lease(target, writable=True)
+        if not len(keys) or lease.nbytes % len(keys):
+            raise ArgumentError(
+                raw.KVC_E_ARGUMENT, f"{lease.nbytes} bytes are not the same room for {len(keys)} blocks"
+            )
+        return cls(raw.KVC_OP_GET, keys, flags=copy_flags(copy), data=lease, tag=tag)
+
+    @classmethod
+    def put(cls, keys: KeysLike, source: Any, info: PutInfo | None = None, *, tag: Any = None) -> Operation:
+        """Stores keys as a chain of blocks of equal size that lie one behind the other in source.
+
+        The result is how many were stored; blocks that exist are passed over among several.
+        """
+        keys, lease = keys_of(keys), Lease(source)
+        if not len(keys) or lease.nbytes % len(keys):
+            raise ArgumentError(raw.KVC_E_ARGUMENT, f"{lease.nbytes} bytes are not {len(keys)} blocks of equal size")
+        return cls(raw.KVC_OP_PUT, keys, data=lease, info=info, tag=tag)
+
+    @classmethod
+    def remove(cls, keys: KeysLike, *, tag: Any = None) -> Operation:
+        """`Engine.remove`. The result is the count."""
+        return cls(raw.KVC_OP_REMOVE, keys_of(keys), tag=tag)
+
+    @classmethod
+    def touch(cls, keys: KeysLike, *, tag: Any = None) -> Operation:
+        """`Engine.touch`. The result is the count."""
+        return cls(raw.KVC_OP_TOUCH, keys_of(keys), tag=tag)
+
+    @classmethod
+    def acquire(cls, keys: KeysLike, *, tag: Any = None) -> Operation:
+        """`Engine.acquire_many`. The completion has the views."""
+        operation = cls(raw.KVC_OP_ACQUIRE, keys_of(keys), tag=tag)
+        operation._views = (raw.kvc_view_t * len(operation._keys))()
+        return operation
+
+    @classmethod
+    def prefetch(cls, keys: KeysLike, *, tag: Any = None) -> Operation:
+        """`Engine.prefetch`. The result is how many are on their way because of it."""
+        return cls(raw.KVC_OP_PREFETCH, keys_of(keys), tag=tag)
+
+    @classmethod
+    def flush(cls, *, tag: Any = None) -> Operation:
+        """`Engine.flush`. The result is how many blocks had to be written."""
+        return cls(raw.KVC_OP_FLUSH, Keys(), tag=tag)
+
+    def _fill(self, struct: raw.kvc_op_t, user_data: int) -> None:
+        struct.opcode, struct.flags, struct.user_data = self.opcode, self.flags, user_data
+        if len(self._keys):
+            struct.keys, struct.keys_count = self._keys._pointer.value, len(self._keys)
+        if self._views is not None:
+            struct.data, struct.bytes = ctypes.addressof(self._views), ctypes.sizeof(self._views)
+        elif self._data is not None:
+            # The library wants the bytes of each block.
+            struct.data, struct.bytes = self._data.address, self._data.nbytes // len(self._keys)
+        if self._info is not None:
+            struct.info = ctypes.addressof(self._info.raw)
+
+
+class Completion(NamedTuple):
+    """What became of an operation."""
+
+    tag: Any
+    """What the operation was given."""
+    ticket: Ticket
+    """What its submission gave."""
+    status: int
+    """What the waiting call would have answered (raw.KVC_OK, ...)."""
+    opcode: int
+    """The operation's opcode (raw.KVC_OP_...)."""
+    result: int
+    """A count or a number of bytes, as the operation says."""
+    views: Views | None
+    """The views of an acquire."""
+
+    def check(self) -> int:
+        """The result; raises the status unless it is KVC_OK."""
+        check(self.status)
+        return self.result
+
+
+class Lane:
+    """One producer's private queues. One thread at a time may use it: a second one gets BusyError.
+
+    A context manager: at its end it waits for what is under way, and closes.
+    """
+
+    __slots__ = ("_engine", "_identity", "_kept", "_lane", "_sequence")
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._lane = raw.kvc_lane_t()
+        self._sequence = 0
+        engine._check(engine._call(raw.kvc_lane_open, ctypes.byref(self._lane)))
+        # The engine has it too: what operations use outlives a lane that is dropped before they are complete.
+        self._identity = (self._lane.index, self._lane.generation)
+        self._kept: dict[int, Operation] = engine._lanes.setdefault(self._identity, {})
+
+    @property
+    def pending(self) -> int:
+        """Operations that were submitted and not fetched yet."""
+        return len(self._kept)
+
+    def fileno(self) -> int:
+        """The event fd: readable when there is something to reap. Read its 8 bytes first; never close it."""
+        out = ctypes.c_int32()
+        self._engine._check(self._engine._call(raw.kvc_lane_event_fd, self._lane, ctypes.byref(out)))
+        return out.value
+
+    def submit(self, operations: Sequence[Operation]) -> list[Ticket]:
+        """Submits operations in order, as many as there is room for; a ticket for each that was taken.
+
+        Where not even the first one was, raises why: AgainError when the lane is full.
+        """
+        count = len(operations)
+        structs, tickets, taken = (raw.kvc_op_t * count)(), (raw.kvc_ticket_t * count)(), ctypes.c_uint64()
+        first = self._sequence
+        for place, operation in enumerate(operations):
+            operation._fill(structs[place], first + place)
+            # Before it begins: a worker may be done with it before this call is.
+            self._kept[first + place] = operation
+        self._sequence += count
+        status = _submit(
+            self._engine._pointer, self._lane, structs, ctypes.c_uint64(count), tickets, ctypes.byref(taken)
+        )
+        for place in range(taken.value if status == raw.KVC_OK else 0, count):
+            self._kept.pop(first + place, None)
+        self._engine._check(status)
+        return [Ticket(ticket.index, ticket.generation) for ticket in tickets[: taken.value]]
+
+    def _completion(self, done: raw.kvc_done_t) -> Completion:
+        operation = self._kept.pop(done.user_data)
+        views = None
+        if operation._views is not None and done.status == raw.KVC_OK:
+            copies = (raw.kvc_view_t.from_buffer_copy(operation._views[i]) for i in range(done.result))
+            views = Views(view_of(self._engine, copy) for copy in copies)
+        ticket = Ticket(done.ticket.index, done.ticket.generation)
+        return Completion(operation.tag, ticket, done.status, done.opcode, done.result, views)
+
+    def reap(self, count: int = _REAPED_AT_ONCE) -> list[Completion]:
+        """Fetches up to count completions, the oldest first, and does not wait. In tick mode does the work first."""
+        structs, done = (raw.kvc_done_t * count)(), ctypes.c_uint64()
+        self._engine._check(self._engine._call(raw.kvc_reap, self._lane, structs, count, ctypes.byref(done)))
+        return [self._completion(structs[place]) for place in range(done.value)]
+
+    def wait(self, ticket: Ticket, timeout: float | None = None) -> Completion:
+        """Waits for one operation and fetches its completion; releases the GIL.
+
+        timeout is in seconds, None for ever. TimeoutExpired: the operation goes on. StaleError: it was fetched before.
+        """
+        from .engine import timeout_ns
+
+        done = raw.kvc_done_t()
+        self._engine._check(
+            self._engine._call(
+                raw.kvc_wait, self._lane, raw.kvc_ticket_t(*ticket), timeout_ns(timeout), ctypes.byref(done)
+            )
+        )
+        return self._completion(done)
+
+    def cancel(self, ticket: Ticket) -> bool:
+        """Cancels an operation: True if it completes with KVC_CANCELLED, False if it is too late for that."""
+        status = _cancel(self._engine._pointer, self._lane, raw.kvc_ticket_t(*ticket))
+        if status == raw.KVC_PENDING:
+            return False
+        self._engine._check(status)
+        return True
+
+    def close(self) -> None:
+        """Closes the lane; BusyError while operations are under way or not fetched yet, StaleError the second time."""
+        self._engine._check(self._engine._call(raw.kvc_lane_close, self._lane))
+        self._engine._lanes.pop(self._identity, None)
+
+    def _drain(self) -> None:
+        """Fetches everything that is under way and drops it."""
+        while self._kept:
+            for completion in self.reap():
+                if completion.views is not None:
+                    completion.views.release()
+            if self._kept:
+                self._engine.tick()
+                # Nothing to do but to let a device or a worker get on.
+                time.sleep(_TICK_SECONDS)
+
+    def __enter__(self) -> Lane:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._identity not in self._engine._lanes:
+            return
+        self._drain()
+        self.close()
+
+
+class AsyncLane:
+    """A lane whose operations are awaited, for one event loop. Made in a coroutine; an asynchronous context manager.
+
+        async with engine.async_lane() as lane:
+            views = await lane.acquire(keys)
+
+    With workers the lane's event fd wakes the loop. In tick mode the loop does the work itself, piece by piece, while
+    something is under way. A coroutine that is cancelled cancels its operation; the buffers stay until it is complete.
+    """
+
+    __slots__ = ("_fd", "_lane", "_loop", "_poll", "_room", "_ticks")
+
+    def __init__(self, engine: Engine) -> None:
+        self._ticks = engine._ticks
+        self._loop = asyncio.get_running_loop()
+        self._lane = Lane(engine)
+        self._fd = self._lane.fileno()
+        self._poll: asyncio.Handle | None = None
+        self._room: asyncio.Event = asyncio.Event()
+        self._loop.add_reader(self._fd, self._readable)
+
+    def _readable(self) -> None:
+        try:
+            os.read(self._fd, 8)
+        except BlockingIOError:
+            pass
+        self._reap()
+
+    def _reap(self) -> None:
+        """Fetches what is complete and wakes who waits for it; comes back soon while more is under way."""
+        if self._ticks:
+            self._lane._engine.tick()
+        done = self._lane.reap()
+        for completion in done:
+            future = cast("asyncio.Future[Completion]", completion.tag)
+            if not future.done():
+                future.set_result(completion)
+            elif completion.views is not None:
+                # Its coroutine was cancelled, and nobody else knows of the views.
+                completion.views.release()
+        if done:
+            self._room.set()
+        if self._poll is not None:
+            self._poll.cancel()
+            self._poll = None
+        if self._lane.pending and (self._ticks or len(done) == _REAPED_AT_ONCE):
+            self._poll_later(0.0 if done else _TICK_SECONDS)
+
+    def _poll_later(self, seconds: float) -> None:
+        self._poll = self._loop.call_later(seconds, self._reap) if seconds else self._loop.call_soon(self._reap)
+
+    async def submit(self, operation: Operation) -> Completion:
+        """Submits an operation and waits for its completion; where the lane is full, for room first."""
+        future: asyncio.Future[Completion] = self._loop.create_future()
+        operation.tag = future
+        while True:
+            try:
+                ticket = self._lane.submit([operation])[0]
+                break
+            except Exception as error:
+                if getattr(error, "status", None) != raw.KVC_AGAIN or not self._lane.pending:
+                    raise
+            self._room.clear()
+            await self._room.wait()
+        if self._ticks and self._poll is None:
+            self._poll_later(0.0)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            try:
+                self._lane.cancel(ticket)
+            except StaleError:
+                pass
+            if future.done() and not future.cancelled():
+                views = future.result().views
+                if views is not None:
+                    views.release()
+            raise
+
+    async def _result(self, operation: Operation) -> int:
+        return (await self.submit(operation)).check()
+
+    async def match(self, keys: KeysLike, *, touch: bool = False) -> int:
+        """The longest resident prefix of the keys."""
+        return await self._result(Operation.match(keys, touch=touch))
+
+    async def get(self, key: bytes, target: Any, *, copy: str | None = None) -> int | None:
+        """Copies a block into a writable buffer; its bytes, or None where it is not resident."""
+        completion = await self.submit(Operation.get([key], target, copy=copy))
+        return None if completion.status == raw.KVC_MISS else completion.check()
+
+    async def put(self, key: bytes, source: Any, info: PutInfo | None = None) -> bool:
+        """Stores a block; False where it is there already or another producer is filling it."""
+        completion = await self.submit(Operation.put([key], source, info))
+        if completion.status in (raw.KVC_EXISTS, raw.KVC_PENDING):
+            return False
+        completion.check()
+        return True
+
+    async def acquire(self, keys: KeysLike) -> Views:
+        """Lends the blocks of the longest resident prefix of the keys; none is no error."""
+        completion = await self.submit(Operation.acquire(keys))
+        if completion.status == raw.KVC_MISS:
+            return Views(())
+        completion.check()
+        return completion.views if completion.views is not None else Views(())
+
+    async def remove(self, keys: KeysLike) -> int:
+        """Removes blocks from all tiers; how many were resident."""
+        return await self._result(Operation.remove(keys))
+
+    async def touch(self, keys: KeysLike) -> int:
+        """Counts blocks as used now; how many are resident."""
+        return await self._result(Operation.touch(keys))
+
+    async def prefetch(self, keys: KeysLike) -> int:
+        """Begins copying blocks up; how many are on their way because of it."""
+        return await self._result(Operation.prefetch(keys))
+
+    async def flush(self) -> int:
+        """Makes everything durable that was committed or removed before; how many blocks had to be written."""
+        return await self._result(Operation.flush())
+
+    async def aclose(self) -> None:
+        """Waits for what is under way, and closes the lane."""
+        while self._lane.pending:
+            self._reap()
+            await asyncio.sleep(_TICK_SECONDS)
+        self._loop.remove_reader(self._fd)
+        if self._poll is not None:
+            self._poll.cancel()
+        self._lane.close()
+
+    async def __aenter__(self) -> AsyncLane:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
