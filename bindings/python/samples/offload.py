@@ -1,6 +1,7 @@
 """An inference engine's paged keys and values go into the cache, and come back into other pages.
 
-A block is gathered from pages straight into a reservation, and scattered from a view straight into pages: no copy between.
+A block is gathered from pages straight into a reservation, and scattered from a view straight into pages: there is no
+copy between.
 """
 
 from __future__ import annotations

@@ -6,18 +6,21 @@ with kvcache.Engine(block_bytes="64KiB", cpu_bytes="64MiB") as engine:
     key = kvcache.key(b"greeting")
     engine.put(key, b"hello, cache")
 
-    # A copy.
-    data = engine.get(key)
-    assert data is not None
-    print(f"get      KVC_OK, {len(data)} bytes: {data.decode()}")
+    # A copy. `engine.get(key)` gives it as new bytes; this one goes into memory that is there.
+    buffer = bytearray(64)
+    nbytes = engine.get_into(key, buffer)
+    data = bytes(buffer[:nbytes])
+    print(f"get      KVC_OK, {nbytes} bytes: {data.decode()}")
 
     # The block itself, in place.
     with engine.acquire(key) as view:
         print(f"acquire  KVC_OK, {len(view)} bytes: {str(view.data, 'ascii')}")
 
     stats = engine.stats()
-    hits = stats.get_hits + stats.acquires
-    print(f"stats    {stats.blocks_resident} of {stats.slots_count} blocks, {hits} hits")
+    print(
+        f"stats    {stats.blocks_resident} of {stats.slots_count} blocks, "
+        f"{stats.get_hits} hit by get, {stats.acquires} acquired"
+    )
     if data != b"hello, cache":
         raise SystemExit("the block came back wrong")
 

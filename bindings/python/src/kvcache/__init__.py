@@ -15,6 +15,8 @@ durable, what each field and number means. `kvcache.raw` has its functions as th
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from . import codecs, errors, layout, raw
 from .config import (
     Admission,
@@ -53,10 +55,13 @@ from .errors import (
     status_name,
 )
 from .keys import KEY_BYTES, Keys, chain, chain_many, chain_root, key
-from .lanes import AsyncLane, Completion, Lane, Operation, Ticket
+from .lanes import Completion, Lane, Operation, Ticket
 from .layout import Paged
 from .memory import Tensor
 from .views import Reservation, View, Views
+
+if TYPE_CHECKING:
+    from .aio import AsyncLane
 
 __version__: str = raw.kvc_version().decode()
 """The version of the library that was loaded."""
@@ -119,3 +124,12 @@ __all__ = [
     "size_bytes",
     "status_name",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # asyncio takes longer to import than everything else here together.
+    if name == "AsyncLane":
+        from .aio import AsyncLane
+
+        return AsyncLane
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

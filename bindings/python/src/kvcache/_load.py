@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-from pathlib import Path
 from typing import Final
 
 ABI_VERSION: Final = 1
@@ -21,8 +20,8 @@ def _find() -> str:
         if not os.path.isfile(given):
             raise ImportError(f"KVCACHE_LIBRARY names {given!r}, and there is no such file")
         return os.path.abspath(given)
-    carried = Path(__file__).with_name("libkvcache.so")
-    return str(carried) if carried.is_file() else _SONAME
+    carried = os.path.join(os.path.dirname(os.path.abspath(__file__)), "libkvcache.so")
+    return carried if os.path.isfile(carried) else _SONAME
 
 
 path: Final = _find()

@@ -25,12 +25,14 @@ from .errors import (
     refuse,
 )
 from .keys import KEY_BYTES, Keys, KeysLike, key_bytes, keys_of
-from .lanes import AsyncLane, Lane
+from .lanes import Lane
 from .memory import Lease
 from .views import Reservation, View, Views, reservation_of, view_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
+
+    from .aio import AsyncLane
 
 WAIT_FOREVER: Final = 2**64 - 1
 
@@ -481,6 +483,8 @@ class Engine:
 
     def async_lane(self) -> AsyncLane:
         """Opens a lane for asyncio, in a coroutine: operations are awaited."""
+        from .aio import AsyncLane
+
         return AsyncLane(self)
 
     # -- Watching ------------------------------------------------------------------------------------------------------
