@@ -166,9 +166,9 @@ def open_bench(rounds: int) -> dict[str, Any]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     # The first one compiles the modules, as an installation does.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    command = [sys.executable, "-c", OPENING]
     times = [
-        int(subprocess.run([sys.executable, "-c", OPENING], env=environment, check=True, capture_output=True).stdout)
-        / 1e6
+        int(subprocess.run(command, env=environment, check=True, capture_output=True).stdout) / 1e6
         for _ in range(rounds + 1)
     ][1:]
     return {"ms": statistics.median(times), "ms_min": min(times), "wanted_max": 150}

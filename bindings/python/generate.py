@@ -70,6 +70,11 @@ def _bind(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
 '''
 
 
+Constant = tuple[str, str, str]
+Struct = tuple[str, str, list[tuple[str, str, "str | None", str]]]
+Function = tuple[str, str, list[tuple[str, str]], str]
+
+
 def comment_text(comment: str) -> str:
     """What a C comment says, without its stars."""
     lines = [re.sub(r"^\s*(/\*+|\*/|\*)? ?", "", line) for line in comment.splitlines()]
@@ -99,9 +104,7 @@ def python_type(c_type: str, bound: str | None) -> str:
     return {"c_double": "float"}.get(c_type, c_type if c_type.startswith("kvc_") else "int")
 
 
-def parse(
-    header: str,
-) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, list]], list[tuple[str, str, list, str]]]:
+def parse(header: str) -> tuple[list[Constant], list[Struct], list[Function]]:
     """Constants (name, value, text), structs (name, text, fields) and functions (name, result, parameters, text)."""
     constants = [
         (name, value.strip("()"), comment_text(comment))
@@ -128,8 +131,9 @@ def parse(
         for parameter in parameters.split(","):
             if parameter.strip() == "void":
                 continue
-            declared, argument = re.fullmatch(r"(.*?[\s*])(\w+)", parameter.strip(), re.S).groups()
-            arguments.append((argument, ctype(declared)))
+            found = re.fullmatch(r"(.*?[\s*])(\w+)", parameter.strip(), re.S)
+            assert found is not None, parameter
+            arguments.append((found[2], ctype(found[1])))
         functions.append((name, "c_char_p" if "char" in result else ctype(result), arguments, comment_text(comment)))
     return constants, structs, functions
 
