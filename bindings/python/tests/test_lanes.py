@@ -7,6 +7,8 @@ import ctypes
 import gc
 import os
 import select
+import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,30 @@ def test_waiting_and_cancelling(engine: kvcache.Engine, tmp_path: Path) -> None:
         assert isinstance(kvcache.TimeoutExpired(raw.KVC_TIMEOUT), TimeoutError)
 
 
+def test_a_wait_can_be_interrupted(monkeypatch: pytest.MonkeyPatch, engine: kvcache.Engine) -> None:
+    class Interrupt(Exception):
+        pass
+
+    def handler(number: int, frame: object) -> None:
+        raise Interrupt
+
+    with engine.lane() as lane:
+        (ticket,) = lane.submit([Operation.match([key_of(1)])])
+        # An operation that never ends: the library is asked again and again, and always says that it goes on.
+        monkeypatch.setattr(raw, "kvc_wait", lambda *arguments: time.sleep(0.001) or raw.KVC_TIMEOUT)
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            with pytest.raises(Interrupt):
+                lane.wait(ticket)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        with pytest.raises(kvcache.TimeoutExpired):
+            lane.wait(ticket, 0.35)
+        monkeypatch.undo()
+        assert lane.wait(ticket, 0.35).result == 0
+
+
 def test_a_full_lane(engine: kvcache.Engine) -> None:
     with kvcache.Engine(block_bytes=64, cpu_bytes=64, lane_depth=2) as small, small.lane() as lane:
         assert len(lane.submit([Operation.match([key_of(1)])] * 3)) == 2
@@ -94,10 +120,21 @@ def test_a_full_lane(engine: kvcache.Engine) -> None:
 
 def test_the_event_fd_tells() -> None:
     with kvcache.Engine(block_bytes="4KiB", cpu_bytes="64KiB", workers_count=1) as engine, engine.lane() as lane:
+        # Asked for only after the operation was complete, and then before each.
         lane.submit([Operation.put([key_of(1)], content(1))])
+        while not engine.stats().operations_completed:
+            time.sleep(0.001)
         assert select.select([lane], [], [], 60)[0] == [lane]
         os.read(lane.fileno(), 8)
         assert lane.reap()[0].check() == 1
+        for _ in range(100):
+            lane.submit([Operation.match([key_of(1)])])
+            found: list[kvcache.Completion] = []
+            while not found:
+                assert select.select([lane], [], [], 60)[0] == [lane]
+                os.read(lane.fileno(), 8)
+                found = lane.reap()
+            assert found[0].check() == 1
 
 
 def test_buffers_are_kept_until_the_completion(engine: kvcache.Engine) -> None:
@@ -123,7 +160,7 @@ def test_buffers_are_kept_until_the_completion(engine: kvcache.Engine) -> None:
 
 
 @pytest.mark.parametrize("workers_count", [0, 1])
-def test_asyncio(tmp_path: Path, workers_count: int) -> None:
+def test_asyncio(tmp_path: Path, workers_count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     fields: kvcache.Fields = {
         "block_bytes": "64KiB",
         "cpu_bytes": "512KiB",
@@ -172,6 +209,17 @@ def test_asyncio(tmp_path: Path, workers_count: int) -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+            # Nor where it was too late to cancel the operation.
+            with monkeypatch.context() as late:
+                late.setattr(kvcache.Lane, "cancel", lambda lane, ticket: False)
+                acquires = engine.stats().acquires
+                task = asyncio.ensure_future(lane.acquire(keys[10:12]))
+                await asyncio.sleep(0)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+                while engine.stats().acquires == acquires or lane._lane.pending:
+                    await asyncio.sleep(0.001)
             assert await lane.remove(keys[:3]) == 3
         assert engine.stats().pins_in_use == 0 and engine.stats().lanes_open == 0
 

@@ -144,7 +144,13 @@ def test_a_codec_of_its_own() -> None:
             codec.encode(block[:-2])
         # Threads have scratch memory of their own.
         codes: list[bytes] = []
-        threads = [threading.Thread(target=lambda: codes.append(codec.encode(block, position=100))) for _ in range(4)]
+        together = threading.Barrier(4)
+
+        def encode() -> None:
+            together.wait()
+            codes.extend({codec.encode(block, position=100) for _ in range(200)})
+
+        threads = [threading.Thread(target=encode) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import enum
+import inspect
 import re
 import shutil
 import subprocess
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import HERE, ROOT, lacking
 
+import kvcache
 from kvcache import raw
 
 HEADER = (ROOT / "include" / "kvcache.h").read_text(encoding="utf-8")
@@ -91,6 +94,45 @@ def test_fields_lie_where_a_c_compiler_puts_them(tmp_path: Path) -> None:
         [str(compiler), "-std=c11", "-fsyntax-only", f"-I{ROOT / 'include'}", source], check=False, capture_output=True
     )
     assert wrong.returncode != 0
+
+
+def test_every_field_of_the_configuration_can_be_given() -> None:
+    names = set(kvcache.Fields.__annotations__)
+    # Pairs that are one value in Python.
+    pairs = {f"{tier}_{part}": tier for tier in ("nvme", "disk") for part in ("path", "bytes")}
+    pairs.update({"memory_bytes": "memory", "codec_tables_bytes": "codec_tables", "geometries_count": "geometries"})
+    fields = {name for name, *_ in raw.kvc_config_t._fields_} - {"struct_size"}
+    assert {pairs.get(field, field) for field in fields} == names
+    parameters = set(inspect.signature(kvcache.PutInfo).parameters) - {"protected"}
+    assert {name for name, *_ in raw.kvc_put_info_t._fields_} - {"struct_size", "flags"} == parameters
+
+
+@pytest.mark.parametrize(
+    ("prefix", "kind"),
+    [
+        ("KVC_POLICY_", kvcache.Policy),
+        ("KVC_HUGE_PAGES_", kvcache.HugePages),
+        ("KVC_CLOCK_", kvcache.Clock),
+        ("KVC_PREFAULT_", kvcache.Prefault),
+        ("KVC_ADMISSION_", kvcache.Admission),
+        ("KVC_WRITE_", kvcache.WritePolicy),
+        ("KVC_DAMAGE_", kvcache.Damage),
+        ("KVC_IO_", kvcache.IoEngine),
+        ("KVC_PREFETCH_", kvcache.Prefetch),
+        ("KVC_DTYPE_", kvcache.Dtype),
+        ("KVC_CODEC_", kvcache.CodecKind),
+        ("KVC_TIER_", kvcache.Tier),
+        ("KVC_ORDER_", kvcache.layout.Order),
+        ("KVC_PLANES_", kvcache.layout.Planes),
+    ],
+)
+def test_every_constant_has_its_member(prefix: str, kind: type[enum.IntEnum]) -> None:
+    names = {
+        name.removeprefix(prefix): getattr(raw, name)
+        for name in dir(raw)
+        if name.startswith(prefix) and not name.startswith(("KVC_TIER_STATE_", "KVC_CODEC_LAYERS_"))
+    }
+    assert {item.name: item.value for item in kind} == names
 
 
 def test_init_sets_the_size() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -25,6 +27,8 @@ _cancel = held.kvc_cancel
 REAPED_AT_ONCE: Final = 64
 # How long is left between two looks in tick mode while operations wait for a device.
 TICK_SECONDS: Final = 0.0005
+# How long a wait keeps the handlers of signals waiting.
+SIGNAL_SECONDS: Final = 0.1
 
 
 class Ticket(NamedTuple):
@@ -159,12 +163,13 @@ class Lane:
     A context manager: at its end it waits for what is under way, and closes.
     """
 
-    __slots__ = ("_engine", "_identity", "_kept", "_lane", "_sequence")
+    __slots__ = ("_engine", "_identity", "_kept", "_lane", "_listening", "_sequence")
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._lane = raw.kvc_lane_t()
         self._sequence = 0
+        self._listening = False
         engine._check(engine._call(raw.kvc_lane_open, ctypes.byref(self._lane)))
         # The engine has it too: what operations use outlives a lane that is dropped before they are complete.
         self._identity = (self._lane.index, self._lane.generation)
@@ -176,9 +181,17 @@ class Lane:
         return len(self._kept)
 
     def fileno(self) -> int:
-        """The event fd: readable when there is something to reap. Read its 8 bytes first; never close it."""
+        """The event fd: readable when there is something to reap, and now and then without. Never close it.
+
+        Read its 8 bytes, then reap.
+        """
         out = ctypes.c_int32()
         self._engine._check(self._engine._call(raw.kvc_lane_event_fd, self._lane, ctypes.byref(out)))
+        if not self._listening:
+            # Completions from before the first call were not signalled: nobody had asked. Look at them once.
+            self._listening = True
+            if self._kept:
+                os.write(out.value, (1).to_bytes(8, sys.byteorder))
         return out.value
 
     def submit(self, operations: Sequence[Operation]) -> list[Ticket]:
@@ -218,19 +231,27 @@ class Lane:
         return [self._completion(structs[place]) for place in range(done.value)]
 
     def wait(self, ticket: Ticket, timeout: float | None = None) -> Completion:
-        """Waits for one operation and fetches its completion; releases the GIL.
+        """Waits for one operation and fetches its completion; releases the GIL, and can be interrupted by signals.
 
         timeout is in seconds, None for ever. TimeoutExpired: the operation goes on. StaleError: it was fetched before.
         """
+        done, left = raw.kvc_done_t(), timeout
+        while left is None or left > SIGNAL_SECONDS:
+            # Python runs the handlers of signals between calls, not within one.
+            status = self._wait(ticket, SIGNAL_SECONDS, done)
+            if status != raw.KVC_TIMEOUT:
+                break
+            left = None if left is None else left - SIGNAL_SECONDS
+        else:
+            status = self._wait(ticket, left, done)
+        self._engine._check(status)
+        return self._completion(done)
+
+    def _wait(self, ticket: Ticket, timeout: float, done: raw.kvc_done_t) -> int:
         from .engine import timeout_ns
 
-        done = raw.kvc_done_t()
-        self._engine._check(
-            self._engine._call(
-                raw.kvc_wait, self._lane, raw.kvc_ticket_t(*ticket), timeout_ns(timeout), ctypes.byref(done)
-            )
-        )
-        return self._completion(done)
+        struct = raw.kvc_ticket_t(*ticket)
+        return self._engine._call(raw.kvc_wait, self._lane, struct, timeout_ns(timeout), ctypes.byref(done))
 
     def cancel(self, ticket: Ticket) -> bool:
         """Cancels an operation: True if it completes with KVC_CANCELLED, False if it is too late for that."""
