@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from . import raw
-from ._load import held
+from ._load import held, library
 from .config import Config, Fields, Tier, config_of, member
 from .errors import (
     ArgumentError,
@@ -39,6 +39,14 @@ WAIT_FOREVER: Final = 2**64 - 1
 # The batched match is called for every request: without conversions, and without giving the GIL away, which costs
 # more than a short match takes. Long lists go the other way.
 _match_held = held.kvc_match
+# Without conversions too, but copying: this one gives the GIL away.
+_get = library["kvc_get"]
+# Names of this module: after a copy of megabytes nothing is in the processor's cache, and each look-up is a miss there.
+_Byte: Final = ctypes.c_ubyte
+_byte_from: Final = ctypes.c_ubyte.from_buffer
+_byref: Final = ctypes.byref
+_u32: Final = ctypes.c_uint32
+_u64: Final = ctypes.c_uint64
 _HELD_KEYS_MAX: Final = 4096
 _NO_FLAGS: Final = ctypes.c_uint32(0)
 _TOUCH: Final = ctypes.c_uint32(raw.KVC_MATCH_TOUCH)
@@ -271,12 +279,12 @@ class Engine:
         """
         if type(keys) is not Keys:
             keys = Keys(keys)
-        out = ctypes.c_uint64()
+        out = _u64()
         if keys._count > _HELD_KEYS_MAX:
-            status = self._call(raw.kvc_match, keys._pointer, keys._count, 1 if touch else 0, ctypes.byref(out))
+            status = self._call(raw.kvc_match, keys._pointer, keys._count, 1 if touch else 0, _byref(out))
         else:
             status = _match_held(
-                self._pointer, keys._pointer, keys._number, _TOUCH if touch else _NO_FLAGS, ctypes.byref(out)
+                self._pointer, keys._pointer, keys._number, _TOUCH if touch else _NO_FLAGS, _byref(out)
             )
         if status:
             self._refuse(status)
@@ -308,13 +316,28 @@ class Engine:
         copy is "hot" or "cold", whether this core reads the bytes soon; by default the size of the block decides.
         Waits for a block that is below memory.
         """
-        lease, out = Lease(target, writable=True), ctypes.c_uint64()
-        status = self._call(
-            raw.kvc_get, key_bytes(key), lease.address, lease.nbytes, copy_flags(copy), ctypes.byref(out)
-        )
-        if status == raw.KVC_MISS:
-            return None
-        self._check(status)
+        if type(key) is not bytes or len(key) != KEY_BYTES:
+            key = key_bytes(key)
+        flags = _NO_FLAGS if copy is None else _u32(copy_flags(copy))
+        out = _u64()
+        try:
+            # The quickest way to where a writable buffer begins; keeps the buffer as a lease does.
+            view = memoryview(target)
+            first, nbytes = _byte_from(view), view.nbytes
+        except (TypeError, ValueError):
+            # No buffer, an empty one, one that is not fit: a lease takes it or says what is wrong.
+            lease = Lease(target, writable=True)
+            first, nbytes = _Byte.from_address(lease.address), lease.nbytes
+        calls = self._calls
+        calls.append(None)
+        try:
+            status = _get(self._pointer, key, _byref(first), _u64(nbytes), flags, _byref(out))
+        finally:
+            calls.pop()
+        if status:
+            if status == raw.KVC_MISS:
+                return None
+            self._refuse(status)
         return out.value
 
     def get_many(self, keys: KeysLike, targets: Iterable[Any], *, copy: str | None = None) -> list[int | None]:
