@@ -645,7 +645,7 @@ typedef struct kvc_codec_config_t {
 /* "None of it" in those fields of the configuration where zero means a default. */
 #define KVC_NONE UINT64_MAX
 
-/* Evict what was used least recently. The default. */
+/* Evict what was used least recently. */
 #define KVC_POLICY_LRU 1
 
 /* Evict by three queues (S3-FIFO), which keeps what is used often through a scan of what is used once. */

@@ -338,6 +338,12 @@ impl Engine<'_> {
         }
     }
 
+    /// Whether a lane has completions to be reaped. Any thread may ask; the answer may be old.
+    #[cfg(feature = "std")]
+    pub(crate) fn lane_has_completions(&self, index: u32) -> bool {
+        self.lanes.lane(index).is_some_and(|lane| !lane.completed.is_empty())
+    }
+
     /// Whether any lane has operations that nobody has begun.
     pub fn lanes_waiting(&self) -> bool {
         (0..self.lanes.heads.len() as u32)

@@ -43,16 +43,24 @@ impl EventFds {
         Ok(Self { lanes })
     }
 
-    /// The lane's descriptor; signals are sent from now on.
-    pub(super) fn arm(&self, lane: u32) -> Option<i32> {
+    /// The lane's descriptor; signals are sent from now on. The first who asks is signalled at once if there are
+    /// completions from before.
+    pub(super) fn arm(&self, lane: u32, has_completions: impl FnOnce() -> bool) -> Option<i32> {
         let (fd, armed) = self.lanes.get(lane as usize)?;
-        // Relaxed: a signal missed at this moment belongs to a completion from before the caller could listen.
-        armed.store(true, Ordering::Relaxed);
+        // SeqCst, with the fence: partner is the fence in `signal`. Either whoever completes sees that somebody
+        // listens, or the completion is seen here.
+        let is_first = !armed.swap(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if is_first && has_completions() {
+            self.signal(lane);
+        }
         Some(fd.as_raw_fd())
     }
 
     /// Makes the lane's descriptor readable if anybody asked for it.
     pub(super) fn signal(&self, lane: u32) {
+        fence(Ordering::SeqCst);
+        // Relaxed: ordered by the fence; see `arm`.
         if let Some((fd, armed)) = self.lanes.get(lane as usize)
             && armed.load(Ordering::Relaxed)
         {

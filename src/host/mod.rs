@@ -276,7 +276,9 @@ impl Cache {
     /// [`Status::Stale`] if the lane is not open.
     pub fn lane_event_fd(&self, lane: LaneRef) -> Result<i32, Status> {
         self.shared.engine.lane_check(lane)?;
-        self.shared.event_fds.arm(lane.index).ok_or(Status::Stale)
+        let shared = &*self.shared;
+        let has_completions = || shared.engine.lane_has_completions(lane.index);
+        shared.event_fds.arm(lane.index, has_completions).ok_or(Status::Stale)
     }
 
     /// Refuses new blocks and operations from now on, completes what lanes have queued, and flushes, for as long as
