@@ -923,7 +923,7 @@ typedef struct kvc_config_t {
     uint64_t prefetch_conversations_count;
     /* Successors that KVC_PREFETCH_SUCCESSORS remembers, 4 to 65536; each costs 24 bytes of memory. Default 65536. */
     uint64_t prefetch_successors_count;
-    /* Least probability of being used at which a block is copied up ahead, in thousandths, at most 1000. Default 500.
+    /* Least probability of being used at which a block is copied up ahead, in thousandths, at most 1000. Default 290.
      */
     uint64_t prefetch_confidence_permille;
     /* Most bytes of slots with blocks that were copied up ahead and not used yet, at most cpu_bytes. Default: an

@@ -5,7 +5,7 @@ use crate::config::Config;
 /// Words of 8 bytes of the streams; asserted by the room.
 pub(crate) const PREFETCH_STREAM_WORDS: u64 = 256;
 /// Words of 8 bytes of the planner besides its conversations; asserted by the room.
-pub(crate) const PREFETCH_PLANNER_WORDS: u64 = 802;
+pub(crate) const PREFETCH_PLANNER_WORDS: u64 = 2339;
 /// Words of 8 bytes of one conversation; asserted by the room.
 pub(crate) const PREFETCH_CONVERSATION_WORDS: u64 = 16;
 /// Words of 8 bytes of one successor; asserted by the room.

@@ -255,7 +255,7 @@ pub struct kvc_config_t {
     pub prefetch_conversations_count: u64,
     /// Successors that `KVC_PREFETCH_SUCCESSORS` remembers, 4 to 65536; each costs 24 bytes of memory. Default 65536.
     pub prefetch_successors_count: u64,
-    /// Least probability of being used at which a block is copied up ahead, in thousandths, at most 1000. Default 500.
+    /// Least probability of being used at which a block is copied up ahead, in thousandths, at most 1000. Default 290.
     pub prefetch_confidence_permille: u64,
     /// Most bytes of slots with blocks that were copied up ahead and not used yet, at most `cpu_bytes`. Default: an
     /// eighth of `cpu_bytes`.

@@ -17,7 +17,8 @@ pub struct Prefetch {
     pub conversations_count: u64,
     /// Successors remembered.
     pub successors_count: u64,
-    /// Least probability of being used, in thousandths, at which a block is raised.
+    /// Least probability of being used, in thousandths, at which a block is raised: of a conversation's, at all; of the
+    /// next ones of a pattern, then.
     pub confidence_permille: u64,
     /// Most bytes of blocks that were raised and not used yet.
     pub bytes: u64,
@@ -33,7 +34,7 @@ impl Prefetch {
         successors: false,
         conversations_count: 4096,
         successors_count: 65_536,
-        confidence_permille: 500,
+        confidence_permille: 290,
         bytes: 0,
         bytes_per_second: 0,
     };

@@ -59,7 +59,7 @@ mod desk {
     pub(super) const AGES: usize = 8;
     /// Per time of use: stamp, milliseconds.
     pub(super) const AGE_FIRST: usize = 16;
-    /// Per wish: row, tail, due, lapse, probability in millionths.
+    /// Per wish: row, tail, due, lapse, probability in millionths, blocks at its end that are not worth raising.
     pub(super) const WISH_FIRST: usize = AGE_FIRST + 2 * super::AGES_COUNT;
     pub(super) const WISH_WORDS: usize = 8;
 }
@@ -269,6 +269,7 @@ impl<'m> Foresight<'m> {
             due_ms: self.get(at + 2),
             lapse_ms: self.get(at + 3),
             probability: self.get(at + 4) as f32 / 1e6,
+            blocks_count: self.get(at + 5) as u32,
             ..Wish::default()
         }
     }
@@ -281,6 +282,7 @@ impl<'m> Foresight<'m> {
             wish.due_ms,
             wish.lapse_ms,
             (wish.probability * 1e6) as u64,
+            u64::from(wish.blocks_count.saturating_sub(wish.likely_count)),
         ];
         for (offset, word) in words.into_iter().enumerate() {
             self.set(at + offset, word);
@@ -426,7 +428,8 @@ impl Engine<'_> {
                 && let [parent, _] = keys
                 && !foresight.planner.extend(now_ms, *parent, name)
             {
-                foresight.planner.request(now_ms, facts.conversation(), keys, saved_us);
+                let counts = (blocks_count, blocks_count - 1, saved_us);
+                foresight.planner.begin(now_ms, facts.conversation(), keys, counts);
             }
         } else {
             if foresight.settings.turns {
@@ -542,6 +545,9 @@ impl Engine<'_> {
             })
         });
         let mut at = known.map(|(index, _)| index);
+        for _ in wish.likely_count..wish.blocks_count {
+            at = at.and_then(|index| self.parent_of(index));
+        }
         let mut count = 0;
         while let (Some(index), Some(word)) = (at, foresight.chain.get(count)) {
             word.store(self.name(index), Ordering::Relaxed);

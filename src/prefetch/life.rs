@@ -13,16 +13,23 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Bins of an age.
 pub(crate) const BINS_COUNT: usize = 32;
-/// Kinds of conversations, the first of which stands for all.
-pub(crate) const CLASSES_COUNT: usize = 1 + TURN_CLASSES * PACE_CLASSES;
-const TURN_CLASSES: usize = 6;
+/// Classes of parts of conversations, the first of which stands for all.
+pub(crate) const CLASSES_COUNT: usize = 1 + PARTS_COUNT * PACE_CLASSES;
+/// Parts that a conversation's blocks fall into: [`part_new`], [`part_used`], [`PART_TAIL`].
+pub(crate) const PARTS_COUNT: usize = SHAPES_COUNT + 2 * USES_STEPS + 1;
+/// The last block of a request, which the next one mostly goes past where it was not full.
+pub(crate) const PART_TAIL: usize = PARTS_COUNT - 1;
+const SHAPES_COUNT: usize = 5;
+const USES_STEPS: usize = 6;
 const PACE_CLASSES: usize = 4;
-/// Conversations at risk in a bin at which its counts are halved.
-const RISK_MAX: u64 = 4096;
-/// Conversations of all kinds that weigh as much as those of the class.
-const PRIOR: f32 = 12.0;
+/// Blocks at risk in a bin at which its counts are halved.
+const RISK_MAX: u64 = 1 << 15;
+/// Blocks of all classes that weigh as much as those of the class.
+const PRIOR: f32 = 96.0;
 /// At risk without return that each bin begins with: what is not known is not expected.
-const DOUBT: f32 = 2.0;
+const DOUBT: f32 = 16.0;
+/// Blocks of one part that count: they come back together, so that more say no more.
+const WEIGHT_MAX: u32 = 8;
 
 /// The bin of an age in milliseconds.
 pub(crate) fn bin_of(age_ms: u64) -> usize {
@@ -44,24 +51,47 @@ pub(crate) fn edge_ms(bin: usize) -> u64 {
     }
 }
 
-/// The class of a conversation by how many requests it has made and how long it has paused between them: the mean of
-/// the pauses' bins, in eighths; `None` before the first pause.
-pub(crate) fn class_of(turns_count: u16, pause_eighths: Option<u8>) -> usize {
-    let turn = match turns_count {
-        0..=1 => 0,
-        2 => 1,
-        3..=4 => 2,
+/// What a request is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    /// It begins a conversation and has half the usual number of blocks at most.
+    Short,
+    /// It begins a conversation and has more.
+    Long,
+    /// It begins a conversation with what others began with.
+    Fork,
+    /// It goes on with a conversation, and a quarter of it is new at most.
+    Little,
+    /// It goes on with a conversation, and more is new.
+    Much,
+}
+
+/// The part that blocks belong to which a request of that shape was the first to ask for.
+pub(crate) fn part_new(shape: Shape) -> usize {
+    shape as usize
+}
+
+/// The part that blocks belong to which so many requests asked for, the last of them of that shape.
+pub(crate) fn part_used(shape: Shape, uses_count: u16) -> usize {
+    let step = match uses_count {
+        0..=4 => usize::from(uses_count).saturating_sub(2),
         5..=8 => 3,
-        9..=24 => 4,
+        9..=16 => 4,
         _ => 5,
     };
+    SHAPES_COUNT + 2 * step + usize::from(shape != Shape::Little)
+}
+
+/// The class of a part by how long its conversation has paused between its requests: the mean of the pauses' bins, in
+/// eighths; `None` before the first pause.
+pub(crate) fn class_of(part: usize, pause_eighths: Option<u8>) -> usize {
     let pace = match pause_eighths.map(|eighths| eighths / 8) {
         None => 0,
         Some(0..=8) => 1,
         Some(9..=12) => 2,
         Some(_) => 3,
     };
-    1 + turn * PACE_CLASSES + pace
+    1 + part.min(PARTS_COUNT - 1) * PACE_CLASSES + pace
 }
 
 /// The table, over a word for each class and bin: those at risk in the upper half, the returns in the lower. All-zero
@@ -100,14 +130,14 @@ impl<'m> LifeTable<'m> {
         }
     }
 
-    /// A conversation has entered `bin`.
-    pub(crate) fn enter(&self, class: usize, bin: usize) {
-        self.add(class, bin, 1, 0);
+    /// So many blocks of a conversation have entered `bin`.
+    pub(crate) fn enter(&self, class: usize, bin: usize, blocks_count: u32) {
+        self.add(class, bin, u64::from(blocks_count.min(WEIGHT_MAX)), 0);
     }
 
-    /// A conversation that had entered `bin` has come back in it.
-    pub(crate) fn come_back(&self, class: usize, bin: usize) {
-        self.add(class, bin, 0, 1);
+    /// So many blocks that had entered `bin` have come back in it.
+    pub(crate) fn come_back(&self, class: usize, bin: usize, blocks_count: u32) {
+        self.add(class, bin, 0, u64::from(blocks_count.min(WEIGHT_MAX)));
     }
 
     /// Share of those that reach `bin` which come back in it.
@@ -165,7 +195,7 @@ mod tests {
     fn the_outlook_is_the_share_of_those_that_came_back() {
         let words = words();
         let table = LifeTable::new(&words);
-        let class = class_of(3, Some(70));
+        let class = class_of(part_used(Shape::Much, 3), Some(70));
         let mut pauses_ms = Vec::new();
         let mut seed = 7_u64;
         for _ in 0..3000 {
@@ -178,10 +208,10 @@ mod tests {
             };
             pauses_ms.push(pause_ms);
             for bin in 0..=bin_of(pause_ms.min(200_000)) {
-                table.enter(class, bin);
+                table.enter(class, bin, 8);
             }
             if pause_ms < 200_000 {
-                table.come_back(class, bin_of(pause_ms));
+                table.come_back(class, bin_of(pause_ms), 8);
             }
         }
         for (from, to) in [(3, 8), (8, 12), (10, 16), (5, 20)] {
@@ -204,8 +234,8 @@ mod tests {
         let table = LifeTable::new(&words);
         assert_eq!(table.outlook(5, 10_000, BINS_COUNT).0, 0.0);
         // One of another class gives no more than a hint.
-        table.enter(7, 9);
-        table.come_back(7, 9);
+        table.enter(7, 9, 8);
+        table.come_back(7, 9, 8);
         let (probability, _) = table.outlook(5, edge_ms(9), BINS_COUNT);
         assert!(probability > 0.0 && probability < 0.5, "{probability}");
     }
@@ -215,9 +245,9 @@ mod tests {
         let words = words();
         let table = LifeTable::new(&words);
         for round in 0..10 * RISK_MAX {
-            table.enter(3, 9);
+            table.enter(3, 9, 8);
             if round < 5 * RISK_MAX {
-                table.come_back(3, 9);
+                table.come_back(3, 9, 8);
             }
         }
         assert!(table.hazard(3, 9) < 0.1, "{}", table.hazard(3, 9));

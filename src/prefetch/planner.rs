@@ -10,13 +10,15 @@
 //! the confidence, the conversation is wished, until then; where it stays that likely, the wish is made anew when its
 //! bin is over. A wish lapses by itself, and falls when the request comes or the conversation is cancelled.
 
-use super::life::{BINS_COUNT, LifeTable, bin_of, class_of, edge_ms};
+use super::life::{BINS_COUNT, LifeTable, PART_TAIL, Shape, bin_of, class_of, edge_ms, part_new, part_used};
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Bins that a wish looks ahead: two octaves.
 const HORIZON_BINS: usize = 4;
-/// A standing wish is kept down to this share of the confidence, in quarters, so that it is not dropped and made again.
-const KEEP_QUARTERS: u32 = 3;
+/// A standing wish is kept down to this share of the confidence: what was raised cost its raise already.
+const KEEP: f32 = 0.05;
+/// A wish looks ahead to the beginning of this bin: an hour and a half of silence.
+const PATIENCE_BIN: usize = 26;
 /// Keys that are looked at from the end of a request for the conversation that it continues.
 const LOOK_MAX: usize = 4096;
 /// Rows among which the place of a new one is chosen.
@@ -28,8 +30,30 @@ const POLL_ROWS: usize = 4096;
 /// Places where the mark of a key may stand.
 const WAYS: usize = 4;
 
+/// Numbers of requests that blocks are told apart by, see [`field::EDGES`], and the largest count of blocks there.
+const EDGES: usize = 4;
+const EDGE_MAX: u32 = u16::MAX as u32;
+/// Parts of one request: one for each edge, the blocks that are new, and the last one.
+const PARTS: usize = EDGES + 2;
+
 /// The conversation's own number in `identity`, so that it is never 0 and no fingerprint is taken for one.
 const IDENTIFIED: u64 = 1 << 63;
+
+/// The mean is kept in so many parts of a block, and follows so many requests.
+const MEAN_UNIT: u64 = 64;
+
+/// Single words.
+#[derive(Clone, Copy)]
+enum Hand {
+    /// Where the next place for a row is looked for.
+    Replace,
+    /// Where the next poll begins.
+    Poll,
+    /// Blocks of a request, on average.
+    Mean,
+}
+
+const HANDS_COUNT: usize = 3;
 
 /// Words of a row.
 mod field {
@@ -47,7 +71,9 @@ mod field {
     pub(super) const LAPSE: usize = 5;
     /// `blocks of the last request << 32 | microseconds saved by each`.
     pub(super) const BLOCKS: usize = 6;
-    /// Reserved, so that a row is a cache line.
+    /// How many blocks, from the first on, at least 2, 3, 4 and 5 of its requests asked for; 16 bits each.
+    pub(super) const EDGES: usize = 7;
+    /// A row is a cache line.
     pub(super) const COUNT: usize = 8;
 }
 
@@ -68,6 +94,8 @@ pub struct Wish {
     pub probability: f32,
     /// Blocks of its last request.
     pub blocks_count: u32,
+    /// Of those, how many from the first one on are worth raising.
+    pub likely_count: u32,
     /// What it is worth: microseconds saved per block and second of holding it, times the probability. Wishes of one
     /// poll come in this order, the best first.
     pub worth: f32,
@@ -79,7 +107,6 @@ struct Row {
     turns_count: u16,
     /// Mean bin of its pauses in eighths + 1; 0 is none yet.
     pace: u8,
-    class: u8,
     /// Bins of the present silence that it was counted in.
     bins_entered: u8,
     /// Bin + 1 in which it was last looked at.
@@ -93,7 +120,6 @@ impl Row {
         Self {
             turns_count: word as u16,
             pace: (word >> 16) as u8,
-            class: (word >> 24) as u8,
             bins_entered: (word >> 32) as u8,
             bin_seen: (word >> 40) as u8,
             cancelled: word >> 48 & 1 != 0,
@@ -103,7 +129,6 @@ impl Row {
     fn pack(self) -> u64 {
         u64::from(self.turns_count)
             | u64::from(self.pace) << 16
-            | u64::from(self.class) << 24
             | u64::from(self.bins_entered) << 32
             | u64::from(self.bin_seen) << 40
             | u64::from(self.cancelled) << 48
@@ -124,7 +149,7 @@ impl<'m> Planner<'m> {
     /// Words of one conversation: a row and its marks.
     pub const WORDS_EACH: u64 = (field::COUNT + 2 * WAYS) as u64;
     /// Words besides.
-    pub const FIXED_WORDS: u64 = (LifeTable::WORDS_COUNT + 2) as u64;
+    pub const FIXED_WORDS: u64 = (LifeTable::WORDS_COUNT + HANDS_COUNT) as u64;
 
     /// Words of 8 bytes for a table of so many conversations.
     pub const fn words_count(conversations_count: u32) -> u64 {
@@ -136,7 +161,7 @@ impl<'m> Planner<'m> {
     pub fn new(words: &'m [AtomicU64], confidence_permille: u32) -> Self {
         let fixed = (Self::FIXED_WORDS as usize).min(words.len());
         let (fixed, table) = words.split_at(fixed);
-        let (hands, life) = fixed.split_at(2.min(fixed.len()));
+        let (hands, life) = fixed.split_at(HANDS_COUNT.min(fixed.len()));
         let count = table.len() / Self::WORDS_EACH as usize;
         let (rows, marks) = table.split_at(count * field::COUNT);
         Self {
@@ -221,12 +246,82 @@ impl<'m> Planner<'m> {
             .any(|&field| self.read(row, field) >> 32 == mark >> 32)
     }
 
-    /// Counts a conversation in those bins of its silence that it has entered since it was last counted.
-    fn enter_until(&self, row: &mut Row, bin: usize) {
-        for entered in usize::from(row.bins_entered)..=bin {
-            self.life().enter(usize::from(row.class), entered);
+    /// What the last request of a conversation is like, of whose blocks the first so many were known.
+    fn shape(&self, row: &Row, known_count: u32, count: u32) -> Shape {
+        let new_count = count - known_count;
+        let (size, mean) = (u64::from(new_count) * MEAN_UNIT, self.hand(Hand::Mean));
+        match (row.turns_count, known_count) {
+            (0..=1, 0..=1) if 2 * size <= mean => Shape::Short,
+            (0..=1, 0..=1) => Shape::Long,
+            (0..=1, _) => Shape::Fork,
+            _ if new_count <= count / 4 => Shape::Little,
+            _ => Shape::Much,
         }
-        row.bins_entered = row.bins_entered.max(bin as u8 + 1);
+    }
+
+    /// The parts of a conversation's last request, first ones first: where each begins and ends, and its class.
+    fn parts(&self, place: usize, row: &Row) -> [(u32, u32, usize); PARTS] {
+        let count = (self.read(place, field::BLOCKS) >> 32) as u32;
+        let edges = self.read(place, field::EDGES);
+        let pace = row.pace.checked_sub(1);
+        let shape = self.shape(row, (edges as u32 & EDGE_MAX).min(count), count);
+        let mut parts = [(0, 0, 0); PARTS];
+        let mut from = 0;
+        for (at, part) in parts.iter_mut().enumerate() {
+            let (to, kind) = match at {
+                0..EDGES => {
+                    let uses = (EDGES - at + 1) as u16;
+                    let uses = if at == 0 { row.turns_count.max(uses) } else { uses };
+                    (
+                        (edges >> (16 * (EDGES - 1 - at))) as u32 & EDGE_MAX,
+                        part_used(shape, uses),
+                    )
+                }
+                EDGES => (u32::MAX, part_new(shape)),
+                _ => (count, PART_TAIL),
+            };
+            let to = if kind == PART_TAIL {
+                to
+            } else {
+                to.min(count.saturating_sub(1))
+            }
+            .max(from);
+            *part = (from, to, class_of(kind, pace));
+            from = to;
+        }
+        parts
+    }
+
+    /// Counts the parts of a conversation in those bins of its silence that it has entered since it was last counted.
+    fn enter_until(&self, place: usize, row: &mut Row, bin: usize) {
+        let entered = usize::from(row.bins_entered);
+        if entered > bin {
+            return;
+        }
+        if entered == 0 {
+            // Its last request is over.
+            let (count, mean) = (self.read(place, field::BLOCKS) >> 32, self.hand(Hand::Mean));
+            let mean = match mean {
+                0 => count * MEAN_UNIT,
+                _ => mean - mean / MEAN_UNIT + count,
+            };
+            self.set_hand(Hand::Mean, mean);
+        }
+        for (from, to, class) in self.parts(place, row) {
+            if from < to {
+                (entered..=bin).for_each(|bin| self.life().enter(class, bin, to - from));
+            }
+        }
+        row.bins_entered = bin as u8 + 1;
+    }
+
+    /// Counts the parts that a request asked for again: those of which it has the larger half.
+    fn come_back(&self, place: usize, row: &Row, bin: usize, known_count: u32) {
+        for (from, to, class) in self.parts(place, row) {
+            if from < to && known_count > from + (to - from) / 2 {
+                self.life().come_back(class, bin, to - from);
+            }
+        }
     }
 
     /// As [`Planner::request`] where the conversation that goes on is known by its last blocks alone; `None`, and
@@ -234,7 +329,13 @@ impl<'m> Planner<'m> {
     pub(crate) fn resume(&self, now_ms: u64, keys: &[u64], blocks_count: u32, saved_us: u32) -> Option<(u32, bool)> {
         let row = keys.iter().rev().find_map(|&key| self.find(key))?;
         let identity = self.read(row, field::IDENTITY);
-        self.note(now_ms, Some(row), identity, keys, (blocks_count, saved_us))
+        self.note(
+            now_ms,
+            Some(row),
+            identity,
+            keys,
+            (blocks_count, blocks_count, saved_us),
+        )
     }
 
     /// A block was added to the conversation that ended with `tail`: it is not silent, but this is no request. False if
@@ -253,10 +354,34 @@ impl<'m> Planner<'m> {
     }
 
     /// Notes a request: of the conversation with this id, 0 if it has none, for the blocks with these fingerprints, in
-    /// the order of the prompt; all of them, or the last few that were asked for before. Each block that is not in
-    /// memory by then costs `saved_us` microseconds. Times in milliseconds of any clock that does not go back. Returns
+    /// the order of the prompt. The first `known_count` of them were stored before. Each block that is not in memory by
+    /// then costs `saved_us` microseconds. Times in milliseconds of any clock that does not go back. Returns
     /// the conversation's row, and whether a wish for it stood.
-    pub fn request(&self, now_ms: u64, conversation: u32, fingerprints: &[u64], saved_us: u32) -> Option<(u32, bool)> {
+    pub fn request(
+        &self,
+        now_ms: u64,
+        conversation: u32,
+        fingerprints: &[u64],
+        known_count: u32,
+        saved_us: u32,
+    ) -> Option<(u32, bool)> {
+        let blocks_count = fingerprints.len().min(u32::MAX as usize) as u32;
+        self.begin(
+            now_ms,
+            conversation,
+            fingerprints,
+            (blocks_count, known_count, saved_us),
+        )
+    }
+
+    /// As [`Planner::request`], with the last keys of a request of `blocks_count` blocks.
+    pub(crate) fn begin(
+        &self,
+        now_ms: u64,
+        conversation: u32,
+        fingerprints: &[u64],
+        counts: (u32, u32, u32),
+    ) -> Option<(u32, bool)> {
         let identity = match conversation {
             0 => 1,
             id => IDENTIFIED | u64::from(id) << 24,
@@ -265,8 +390,7 @@ impl<'m> Planner<'m> {
             0 => fingerprints.iter().rev().take(LOOK_MAX).find_map(|&key| self.find(key)),
             _ => self.find(identity),
         };
-        let worth = (fingerprints.len().min(u32::MAX as usize) as u32, saved_us);
-        self.note(now_ms, known, identity, fingerprints, worth)
+        self.note(now_ms, known, identity, fingerprints, counts)
     }
 
     /// Writes a request into its row. What comes within a second of the last one belongs to the same turn.
@@ -276,7 +400,7 @@ impl<'m> Planner<'m> {
         known: Option<usize>,
         identity: u64,
         keys: &[u64],
-        (blocks_count, saved_us): (u32, u32),
+        (blocks_count, known_count, saved_us): (u32, u32, u32),
     ) -> Option<(u32, bool)> {
         let (&tail, rest) = keys.split_last()?;
         let before = rest.last().copied().unwrap_or(0);
@@ -291,8 +415,8 @@ impl<'m> Planner<'m> {
             stood = self.read(row_place, field::LAPSE) > now_ms;
         } else if known.is_some() {
             let bin = bin_of(self.age_ms(row_place, now_ms));
-            self.enter_until(&mut row, bin);
-            self.life().come_back(usize::from(row.class), bin);
+            self.enter_until(row_place, &mut row, bin);
+            self.come_back(row_place, &row, bin, known_count);
             let pause = (bin * 8).min(usize::from(u8::MAX) - 1) as u8;
             row.pace = 1 + match row.pace.checked_sub(1) {
                 Some(mean) => ((u16::from(mean) * 3 + u16::from(pause)) / 4) as u8,
@@ -303,8 +427,19 @@ impl<'m> Planner<'m> {
             row = Row::default();
         }
         if !same_turn {
+            // Another request asked for what this one has of it.
+            let edges = if known.is_some() {
+                self.read(row_place, field::EDGES)
+            } else {
+                0
+            };
+            let known_count = u64::from(known_count.min(EDGE_MAX));
+            let asked = (1..EDGES).fold(known_count, |word, at| {
+                let before = edges >> (16 * (at - 1)) & u64::from(EDGE_MAX);
+                word | before.min(known_count) << (16 * at)
+            });
+            self.write(row_place, field::EDGES, asked);
             row.turns_count = row.turns_count.saturating_add(1);
-            row.class = class_of(row.turns_count, row.pace.checked_sub(1)) as u8;
             (row.bins_entered, row.bin_seen, row.cancelled) = (0, 0, false);
         }
         for (field, value) in [
@@ -335,18 +470,29 @@ impl<'m> Planner<'m> {
         (now_ms + 1).saturating_sub(self.read(row, field::LAST))
     }
 
-    fn turn_hand(&self, hand: usize, by: usize) -> usize {
+    fn hand(&self, hand: Hand) -> u64 {
+        self.hands
+            .get(hand as usize)
+            .map_or(0, |word| word.load(Ordering::Relaxed))
+    }
+
+    fn set_hand(&self, hand: Hand, value: u64) {
+        if let Some(word) = self.hands.get(hand as usize) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    fn turn_hand(&self, hand: Hand, by: usize) -> usize {
         let count = self.rows_count().max(1);
-        let Some(hand) = self.hands.get(hand) else { return 0 };
-        let from = hand.load(Ordering::Relaxed) as usize % count;
-        hand.store(((from + by) % count) as u64, Ordering::Relaxed);
+        let from = self.hand(hand) as usize % count;
+        self.set_hand(hand, ((from + by) % count) as u64);
         from
     }
 
     /// A free row, or that of the conversation among a few that has been silent longest.
     fn replace(&self) -> Option<usize> {
         let count = self.rows_count();
-        let from = self.turn_hand(0, SAMPLE);
+        let from = self.turn_hand(Hand::Replace, SAMPLE);
         (0..SAMPLE.min(count))
             .map(|step| (from + step) % count)
             .min_by_key(|&row| self.read(row, field::LAST))
@@ -381,7 +527,7 @@ impl<'m> Planner<'m> {
     pub fn poll(&self, now_ms: u64, wishes: &mut [Wish]) -> usize {
         let count = self.rows_count();
         let looked = POLL_ROWS.min(count);
-        let from = self.turn_hand(1, looked);
+        let from = self.turn_hand(Hand::Poll, looked);
         let mut found = 0;
         for step in 0..looked {
             let place = (from + step) % count;
@@ -394,22 +540,31 @@ impl<'m> Planner<'m> {
             if usize::from(row.bin_seen) == bin + 1 {
                 continue;
             }
-            self.enter_until(&mut row, bin);
+            self.enter_until(place, &mut row, bin);
             row.bin_seen = bin as u8 + 1;
             self.write(place, field::COUNTS, row.pack());
             if row.cancelled || bin + 1 >= BINS_COUNT {
                 continue;
             }
-            let (probability, due_age_ms) = self
-                .life()
-                .outlook(usize::from(row.class), age_ms, bin + 1 + HORIZON_BINS);
+            let bin_end = (bin + 1 + HORIZON_BINS).max(PATIENCE_BIN);
             let stands = self.read(place, field::LAPSE) > now_ms;
-            let bound = match stands {
-                true => self.confidence * KEEP_QUARTERS as f32 / 4.0,
-                false => self.confidence,
-            };
-            if probability < bound || probability <= 0.0 {
-                self.write(place, field::LAPSE, 0);
+            let (mut probability, mut due_age_ms, mut likely_count) = (0.0, age_ms, 0);
+            for (from, to, class) in self.parts(place, &row) {
+                if from >= to {
+                    continue;
+                }
+                let (chance, due_ms) = self.life().outlook(class, age_ms, bin_end);
+                if chance > probability {
+                    (probability, due_age_ms) = (chance, due_ms);
+                }
+                if chance > 0.0 && chance >= self.confidence {
+                    likely_count = to;
+                }
+            }
+            if likely_count == 0 {
+                let kept = stands && probability >= self.confidence * KEEP;
+                let lapse_ms = self.read(place, field::LAPSE);
+                self.write(place, field::LAPSE, if kept { lapse_ms } else { 0 });
                 continue;
             }
             let blocks = self.read(place, field::BLOCKS);
@@ -426,9 +581,10 @@ impl<'m> Planner<'m> {
                 tail: self.read(place, field::TAIL),
                 due_ms: last_ms + due_age_ms,
                 // As long as its bin lasts, and a little longer so that the next poll finds it standing.
-                lapse_ms: last_ms + edge_ms(bin + 1 + HORIZON_BINS),
+                lapse_ms: last_ms + edge_ms(bin_end),
                 probability,
                 blocks_count: (blocks >> 32) as u32,
+                likely_count,
                 worth: probability * (blocks as u32).max(1) as f32 / held_s,
             };
             let at = wishes[..found].partition_point(|other| other.worth >= wish.worth);

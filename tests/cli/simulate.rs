@@ -120,6 +120,43 @@ fn a_second_tier_takes_what_the_first_gives_up() {
     );
 }
 
+/// A conversation of ten blocks every two minutes, displaced by 60 of others each time.
+#[test]
+fn what_the_next_turn_needs_is_raised_beside_the_policy() {
+    let folder = Folder::new("simulate-ahead");
+    let mut text = String::new();
+    for round in 0..200_u64 {
+        let mut request = |time_ms: u64, session: u64, ids: Vec<u64>| {
+            let tokens = ids.len() * 64;
+            text += &format!(
+                "{{\"timestamp\":{time_ms},\"input_length\":{tokens},\"output_length\":1,\"hash_ids\":{ids:?},\"session\":{session}}}\n"
+            );
+        };
+        request(round * 120_000, 1, (0..10).collect());
+        let first = 1000 + round * 60;
+        request(round * 120_000 + 5_000, 100 + round, (first..first + 60).collect());
+    }
+    let path = folder.write("trace.jsonl", text.as_bytes());
+    let sizes = ["--policy", "lru", "--capacity-blocks", "40"];
+    let with = simulate_json(&path, &sizes);
+    let without = simulate_json(&path, &[&sizes[..], &["--prefetch-blocks", "0"]].concat());
+    assert_eq!(with["prefetch_capacity_blocks"], 400);
+    assert!(with["prefetch_recall"].as_f64().unwrap() > 0.9, "{with}");
+    assert!(with["prefetch_precision"].as_f64().unwrap() > 0.5, "{with}");
+    assert!(with["prefetch_lead_ms_mean"].as_f64().unwrap() > 1000.0, "{with}");
+    // All ten were stored by the first of 200 requests, and are never in the first tier when they are asked for.
+    let asked = ["prefetch_used", "prefetch_missed"].map(|field| with[field].as_u64().unwrap());
+    assert_eq!(asked.iter().sum::<u64>(), 1990);
+    for field in ["prefix_token_hit_ratio", "block_hit_ratio"] {
+        assert_eq!(with[field], without[field]);
+    }
+    for field in ["prefetch_precision", "prefetch_recall", "prefetch_waste"] {
+        assert!(without[field].is_null(), "{field}");
+    }
+    let sure = simulate_json(&path, &[&sizes[..], &["--prefetch-confidence", "1000"]].concat());
+    assert!(sure["prefetch_raised"].as_u64() <= with["prefetch_raised"].as_u64());
+}
+
 #[test]
 fn a_sweep_is_all_policies_at_all_capacities() {
     let folder = Folder::new("simulate-sweep");

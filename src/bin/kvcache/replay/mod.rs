@@ -6,8 +6,6 @@
 
 mod folder;
 pub mod outcome;
-#[allow(dead_code, reason = "the replay of metadata alone is what uses it")]
-mod prefetch;
 mod progress;
 mod run;
 mod sizes;

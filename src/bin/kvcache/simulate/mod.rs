@@ -8,6 +8,7 @@ mod admission;
 pub mod choice;
 mod min;
 mod plot;
+mod prefetch;
 mod report;
 mod score;
 mod stream;
@@ -22,6 +23,7 @@ use std::thread;
 use std::time::Instant;
 
 use clap::Args;
+use kvcache::config::Prefetch;
 use kvcache::policy::Shadow;
 
 use crate::plan::PolicyName;
@@ -29,6 +31,7 @@ use crate::replay::AdmissionName;
 use crate::trace::TraceError;
 use choice::Choice;
 use min::Whole;
+use prefetch::{Ahead, Settings};
 use report::{Report, Row};
 use stream::{Census, Stream};
 use tiers::Tiers;
@@ -37,6 +40,8 @@ pub use stream::Source;
 
 /// Capacities of a sweep that names none, in percent of the trace's unique blocks.
 const SWEEP_PERCENT: [f64; 7] = [0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0];
+/// Blocks that may wait for their use, for each block of the first tier, where nothing is said of it.
+const ROOM_CAPACITIES: u32 = 10;
 /// Most blocks of a tier.
 const CAPACITY_MAX: i64 = 1 << 28;
 
@@ -69,6 +74,18 @@ pub struct SimulateArgs {
     /// The same as a share of the trace's unique blocks, in percent
     #[arg(long, value_name = "PERCENT", requires = "metadata_only", value_parser = percent)]
     tier2_percent: Option<f64>,
+    /// Most blocks raised ahead of use that wait, beside the cache; 0 raises none [default: as --prefetch-percent, of a
+    /// sweep 0]
+    #[arg(long, value_name = "COUNT", requires = "metadata_only", conflicts_with = "prefetch_percent",
+          value_parser = clap::value_parser!(u32).range(0..=CAPACITY_MAX))]
+    prefetch_blocks: Option<u32>,
+    /// The same as a share of the trace's unique blocks, in percent [default: ten times the cache's blocks]
+    #[arg(long, value_name = "PERCENT", requires = "metadata_only", value_parser = percent)]
+    prefetch_percent: Option<f64>,
+    /// Least probability of being used, in thousandths, at which blocks are raised [default: 290, as the engine's]
+    #[arg(long, value_name = "PERMILLE", requires = "metadata_only",
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    prefetch_confidence: Option<u32>,
     /// All policies named (or all there are) at all capacities named [default: 0.25 to 25 percent]
     #[arg(long, requires = "metadata_only")]
     sweep: bool,
@@ -113,7 +130,28 @@ impl Capacity {
 struct Setting<'a> {
     source: &'a Source,
     block_tokens: u64,
+    accesses: u64,
     below: Option<(Capacity, AdmissionName)>,
+    ahead: Foresight,
+}
+
+/// What is raised ahead of use.
+#[derive(Clone, Copy)]
+struct Foresight {
+    /// Most raised blocks that wait; `None`: as a multiple of the first tier's.
+    blocks: Option<u32>,
+    confidence_permille: u32,
+}
+
+impl Foresight {
+    fn settings(&self, capacity: u32, accesses: u64) -> Option<Settings> {
+        let room_blocks = self.blocks.unwrap_or(capacity.saturating_mul(ROOM_CAPACITIES));
+        (room_blocks != 0).then_some(Settings {
+            room_blocks,
+            accesses,
+            confidence_permille: self.confidence_permille,
+        })
+    }
 }
 
 /// Simulates and prints. `policies` may be empty: the default, or all in a sweep.
@@ -135,7 +173,7 @@ pub fn run(
     let policies = chosen_policies(args, policies, plot.is_some(), two_tiers)?;
     let percents = chosen_percents(args)?;
 
-    let counted = !percents.is_empty() || args.tier2_percent.is_some();
+    let counted = !percents.is_empty() || args.tier2_percent.is_some() || args.prefetch_percent.is_some();
     let census = Census::take(source, counted)?;
     let unique = census.unique.unwrap_or(0);
     let mut capacities: Vec<Capacity> = percents.iter().map(|&of| Capacity::of_percent(of, unique)).collect();
@@ -144,10 +182,23 @@ pub fn run(
         (Some(percent), _) => Some(Capacity::of_percent(percent, unique)),
         (None, blocks) => blocks.map(Capacity::of_blocks),
     };
+    let ahead_asked = args.prefetch_confidence.is_some();
+    let ahead = match (args.prefetch_percent, args.prefetch_blocks) {
+        (Some(percent), _) => Some(Capacity::of_percent(percent, unique).blocks),
+        (None, None) if args.sweep && !ahead_asked => Some(0),
+        (None, blocks) => blocks,
+    };
     let setting = Setting {
         source,
         block_tokens: args.block_tokens.unwrap_or(census.block_tokens),
+        accesses: census.accesses,
         below: below.map(|below| (below, admission.unwrap_or(AdmissionName::All))),
+        ahead: Foresight {
+            blocks: ahead,
+            confidence_permille: args
+                .prefetch_confidence
+                .unwrap_or(Prefetch::OFF.confidence_permille as u32),
+        },
     };
     let rows = simulate(&setting, &policies, &capacities)?;
     let report = Report::new(&setting, &census, rows);
@@ -276,12 +327,16 @@ fn one(setting: &Setting, policy: PolicyName, capacity: Capacity) -> Result<Row,
         let rule = admission::admission(*name, memory.capacity);
         tiers = tiers.with_below(capacity.blocks, memory.shadow(), rule);
     }
+    let ahead = setting.ahead.settings(capacity.blocks, setting.accesses);
+    if let Some(settings) = ahead {
+        tiers = tiers.with_ahead(Ahead::new(settings));
+    }
     let mut stream = Stream::open(setting.source)?;
     while let Some(batch) = stream.next()? {
         tiers.run(batch);
     }
     let mut row = Row::new(Choice::Policy(policy), capacity, tiers.score(), begin.elapsed());
-    row.measured(&tiers);
+    row.measured(&tiers, ahead.map_or(0, |settings| settings.room_blocks));
     Ok(row)
 }
 

@@ -41,10 +41,24 @@ pub struct Row {
     tier2_hits: u64,
     /// Blocks written to the second tier.
     tier2_writes: u64,
-    /// Share of the blocks raised ahead of use that were used; nothing while prefetch is not simulated.
+    /// Most blocks raised ahead of use that wait; 0: none are raised.
+    prefetch_capacity_blocks: u32,
+    /// Share of the blocks raised ahead of use that were used.
     prefetch_precision: Option<f64>,
-    /// Share of the first tier's misses that were raised ahead of use; as the precision.
+    /// Share of the first tier's misses of blocks that are below it that were raised by then.
     prefetch_recall: Option<f64>,
+    /// Share of the blocks raised ahead of use that were given up unused.
+    prefetch_waste: Option<f64>,
+    /// Time from raising to use, on average.
+    prefetch_lead_ms_mean: Option<f64>,
+    /// Blocks raised ahead of use.
+    prefetch_raised: u64,
+    /// Of those, the ones used.
+    prefetch_used: u64,
+    /// Of those, the ones given up unused.
+    prefetch_wasted: u64,
+    /// Blocks asked for that were below the first tier and not raised.
+    prefetch_missed: u64,
     /// Time of the whole simulation, reading included.
     seconds: f64,
 }
@@ -65,19 +79,37 @@ impl Row {
             admission: None,
             tier2_hits: 0,
             tier2_writes: 0,
+            prefetch_capacity_blocks: 0,
             prefetch_precision: None,
             prefetch_recall: None,
+            prefetch_waste: None,
+            prefetch_lead_ms_mean: None,
+            prefetch_raised: 0,
+            prefetch_used: 0,
+            prefetch_wasted: 0,
+            prefetch_missed: 0,
             seconds: time.as_secs_f64(),
         }
     }
 
     /// Adds what only a policy that ran has.
-    pub(super) fn measured(&mut self, tiers: &Tiers) {
+    pub(super) fn measured(&mut self, tiers: &Tiers, prefetch_blocks: u32) {
+        self.prefetch_capacity_blocks = prefetch_blocks;
         self.ns_per_access_p50 = Some(tiers.ns_per_access_p50());
         self.metadata_bytes_per_block = Some(tiers.metadata_bytes_per_block());
         if let Some(below) = tiers.below() {
             self.tier2_hits = below.hits;
             self.tier2_writes = below.writes;
+        }
+        if let Some(counts) = tiers.ahead() {
+            self.prefetch_precision = counts.precision();
+            self.prefetch_recall = counts.recall();
+            self.prefetch_waste = counts.waste();
+            self.prefetch_lead_ms_mean = counts.lead_ms_mean();
+            self.prefetch_raised = counts.raised;
+            self.prefetch_used = counts.used;
+            self.prefetch_wasted = counts.wasted;
+            self.prefetch_missed = counts.missed;
         }
     }
 }

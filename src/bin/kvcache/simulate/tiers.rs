@@ -10,6 +10,7 @@ use std::time::Instant;
 use kvcache::policy::{Access, Shadow};
 
 use super::admission::{Admission, Found};
+use super::prefetch::{Ahead, Counts, Missed};
 use super::score::Score;
 use super::stream::{Batch, Request};
 use crate::latency::Latency;
@@ -37,10 +38,21 @@ pub struct BelowCounts {
     pub writes: u64,
 }
 
+/// What prefetch is told of requests once they are through.
+struct Log {
+    ahead: Ahead,
+    /// Blocks that the first tier did not have, and those that it gave up.
+    missed: Vec<Missed>,
+    gone: Vec<u64>,
+    /// Per request, where it ends in both.
+    ends: Vec<(usize, usize)>,
+}
+
 /// Tiers that requests go through.
 pub struct Tiers<'m> {
     near: Shadow<'m>,
     below: Option<Below<'m>>,
+    log: Option<Log>,
     block_tokens: u64,
     /// Where each block of the request in hand was.
     found: Vec<(Found, u32)>,
@@ -57,6 +69,7 @@ impl<'m> Tiers<'m> {
         Self {
             near,
             below: None,
+            log: None,
             block_tokens,
             found: Vec::new(),
             missing: Vec::new(),
@@ -76,6 +89,22 @@ impl<'m> Tiers<'m> {
             now_ms: 0,
         });
         self
+    }
+
+    /// With blocks raised ahead of use beside it.
+    pub fn with_ahead(mut self, ahead: Ahead) -> Self {
+        self.log = Some(Log {
+            ahead,
+            missed: Vec::new(),
+            gone: Vec::new(),
+            ends: Vec::new(),
+        });
+        self
+    }
+
+    /// What came of raising ahead of use, if that was simulated.
+    pub fn ahead(&self) -> Option<Counts> {
+        self.log.as_ref().map(|log| log.ahead.counts())
     }
 
     /// What was counted so far.
@@ -103,18 +132,52 @@ impl<'m> Tiers<'m> {
         self.near.metadata_bytes_per_block()
     }
 
-    /// Puts the requests of a batch through.
+    /// Puts the requests of a batch through. Prefetch sees them once they are through, and is not timed.
     pub fn run(&mut self, batch: &Batch) {
-        let (mut begin, mut accesses) = (Instant::now(), 0);
-        for (request, fingerprints) in batch.requests() {
+        let requests: Vec<(&Request, &[u64])> = batch.requests().collect();
+        let (mut begin, mut ns, mut accesses) = (Instant::now(), 0, 0);
+        let mut shown = 0;
+        for (place, &(request, fingerprints)) in requests.iter().enumerate() {
+            if self.log.as_ref().is_some_and(|log| log.ahead.is_due(request.time_ms)) {
+                ns += begin.elapsed().as_nanos();
+                self.show(&requests[shown..place]);
+                shown = place;
+                self.wait(request.time_ms);
+                begin = Instant::now();
+            }
             self.request(request, fingerprints);
             accesses += fingerprints.len();
             if accesses >= TIMED_ACCESSES {
                 let now = Instant::now();
-                let ps = now.duration_since(begin).as_nanos() * 1000 / accesses as u128;
+                ns += now.duration_since(begin).as_nanos();
+                let ps = ns * 1000 / accesses as u128;
                 self.times.add(u64::try_from(ps).unwrap_or(u64::MAX));
-                (begin, accesses) = (now, 0);
+                (begin, ns, accesses) = (now, 0, 0);
             }
+        }
+        self.show(&requests[shown..]);
+    }
+
+    /// Tells prefetch of requests that are through.
+    fn show(&mut self, requests: &[(&Request, &[u64])]) {
+        let Some(log) = &mut self.log else { return };
+        let (mut missed, mut gone) = (0, 0);
+        for (&(request, fingerprints), &(missed_end, gone_end)) in requests.iter().zip(&log.ends) {
+            let (missing, leaving) = (&log.missed[missed..missed_end], &log.gone[gone..gone_end]);
+            log.ahead
+                .note(request, fingerprints, missing, leaving, self.below.is_some());
+            (missed, gone) = (missed_end, gone_end);
+        }
+        log.missed.clear();
+        log.gone.clear();
+        log.ends.clear();
+    }
+
+    /// Lets prefetch do what is due before `now_ms`.
+    fn wait(&mut self, now_ms: u64) {
+        if let Some(log) = &mut self.log {
+            let below = self.below.as_ref().map(|below| &below.shadow);
+            log.ahead.wait(now_ms, &self.near, below);
         }
     }
 
@@ -136,11 +199,25 @@ impl<'m> Tiers<'m> {
             .filter(|((found, _), _)| *found != Found::Near);
         self.missing.extend(missing.map(|(_, &fingerprint)| fingerprint));
         self.near.announce(&self.missing);
+        if let Some(log) = &mut self.log {
+            let missed = self
+                .found
+                .iter()
+                .zip(0..)
+                .filter(|((found, _), _)| *found != Found::Near);
+            log.missed.extend(missed.map(|((found, _), place)| Missed {
+                place,
+                below: *found == Found::Below,
+            }));
+        }
         for place in 0..self.found.len() {
             // A block that comes twice in a request is there the second time.
             if self.found[place].0 != Found::Near && self.near.find(fingerprints[place]).is_none() {
                 self.insert(access(request, fingerprints, place, self.block_tokens));
             }
+        }
+        if let Some(log) = &mut self.log {
+            log.ends.push((log.missed.len(), log.gone.len()));
         }
     }
 
@@ -195,6 +272,9 @@ impl<'m> Tiers<'m> {
 
     fn insert(&mut self, access: Access) {
         let gone = self.near.insert(&access);
+        if let Some(log) = &mut self.log {
+            log.gone.extend(gone);
+        }
         let Some(below) = &mut self.below else {
             return;
         };
