@@ -1,8 +1,8 @@
 //! Which blocks that leave a tier are worth writing to the one below it: those of the kinds that are asked for again.
 //!
 //! A **kind** is what is known for nothing when a block leaves: how long it was not used, how deep in its chain it
-//! lies, whether it was used since it came, and whether it is short, which the end of a request is that a later
-//! request goes past. Of a sample of all that left, written or not, it is remembered which kind it was
+//! lies, and whether it was used since it came. Short blocks, which the ends of requests are that a later request goes
+//! past, are a kind of their own. Of a sample of all that left, written or not, it is remembered which kind it was
 //! of and whether it was asked for again. So the worth of a kind is known whatever is done with it, and a kind that
 //! is refused can come back.
 //!
@@ -18,7 +18,10 @@ const WAYS: usize = 4;
 const GROUPS: usize = GHOSTS / WAYS;
 const AGES: usize = 24;
 const DEPTHS: usize = 3;
-const KINDS: usize = AGES * DEPTHS * 4;
+/// Short blocks are all of one kind: whatever else they are, a later request goes past them, and they are too few to
+/// learn that of each age and depth by itself.
+const KIND_SHORT: usize = AGES * DEPTHS * 2;
+const KINDS: usize = KIND_SHORT + 1;
 const KIND_MASK: u16 = (1 << 9) - 1;
 const _: () = assert!(KINDS <= KIND_MASK as usize + 1);
 /// What a ghost keeps of the life of its block.
@@ -149,6 +152,9 @@ impl Reuse {
     }
 
     fn kind(&self, leaving: &Departure) -> usize {
+        if leaving.tokens != 0 && leaving.tokens < self.tokens_max {
+            return KIND_SHORT;
+        }
         let seconds = (leaving.waited_ms / PERMILLE).saturating_add(1);
         let octave = seconds.ilog2();
         let half = if octave == 0 { 0 } else { (seconds >> (octave - 1)) & 1 };
@@ -159,8 +165,7 @@ impl Reuse {
             _ => 2,
         };
         let used = usize::from(leaving.uses != 0);
-        let short = usize::from(leaving.tokens != 0 && leaving.tokens < self.tokens_max);
-        ((age * DEPTHS + depth) * 2 + used) * 2 + short
+        (age * DEPTHS + depth) * 2 + used
     }
 
     /// Mark and group of a block that is in the sample.

@@ -153,3 +153,29 @@ fn a_large_tier_is_sampled_so_that_ghosts_last_as_long_as_its_blocks() {
     (0..64_000).for_each(|fingerprint| reuse.left(&block(fingerprint, 0)));
     assert!((900..1100).contains(&reuse.turn), "{}", reuse.turn);
 }
+
+/// Too few of any age and depth to conclude anything from, together they are many: short blocks are refused at every
+/// age and depth, and full ones of the same ages at none.
+#[test]
+fn what_is_learnt_of_short_blocks_holds_for_all_of_them() {
+    let mut reuse = Reuse::new(1);
+    let short = |leaving: Departure| Departure { tokens: 5, ..leaving };
+    for fingerprint in 0..4000 {
+        let leaving = block(fingerprint, 1000 << (fingerprint % 12));
+        match fingerprint % 8 {
+            0 => reuse.left(&short(leaving)),
+            _ => {
+                reuse.left(&leaving);
+                reuse.hit(fingerprint);
+            }
+        }
+    }
+    for (octave, depth) in [(0, 0), (3, 3), (7, 20), (11, 1000)] {
+        let leaving = Departure {
+            depth,
+            ..block(1 << 40, 1000 << octave)
+        };
+        assert!(reuse.admits(&leaving), "{leaving:?}");
+        assert!(!reuse.admits(&short(leaving)), "{leaving:?}");
+    }
+}
