@@ -161,7 +161,7 @@ fn what_is_learnt_of_short_blocks_holds_for_all_of_them() {
     let mut reuse = Reuse::new(1);
     let short = |leaving: Departure| Departure { tokens: 5, ..leaving };
     for fingerprint in 0..4000 {
-        let leaving = block(fingerprint, 1000 << (fingerprint % 12));
+        let leaving = block(fingerprint, 1000 << (fingerprint % 7));
         match fingerprint % 8 {
             0 => reuse.left(&short(leaving)),
             _ => {
