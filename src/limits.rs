@@ -62,6 +62,8 @@ pub const WRITE_WAIT_MS_MAX: u64 = 3600 * 1000;
 pub const PREFETCH_CONVERSATIONS_COUNT_MAX: u64 = 1 << 20;
 /// Most successors that prefetching remembers.
 pub const PREFETCH_SUCCESSORS_COUNT_MAX: u64 = 1 << 16;
+/// Largest share of a file tier's hits, in thousandths, that admission may be told to give up for fewer writes.
+pub const ADMISSION_LOSS_PERMILLE_MAX: u64 = 500;
 /// Largest share of the slots, in thousandths, that ticks may be told to keep free.
 pub const SLOTS_FREE_PERMILLE_MAX: u64 = 500;
 

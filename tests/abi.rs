@@ -160,7 +160,7 @@ fn layouts_in_rust() -> BTreeMap<String, (usize, usize)> {
             slots_free_low_permille, slots_free_high_permille, write_wait_ms, nvme_codec, disk_codec, codec_tables,
             codec_tables_bytes, importance_count, dedup,
             codec_tables_bytes, prefetch, prefetch_conversations_count, prefetch_successors_count,
-            prefetch_confidence_permille, prefetch_bytes, prefetch_bytes_per_second,
+            prefetch_confidence_permille, prefetch_bytes, prefetch_bytes_per_second, admission_loss_permille,
         }
         kvc_component_t { name, tier, metadata, offset, count, bytes_each, bytes }
         kvc_plan_t {

@@ -262,6 +262,9 @@ pub struct kvc_config_t {
     pub prefetch_bytes: u64,
     /// Most bytes copied up ahead in a second, and in one burst. Default 0: no bound.
     pub prefetch_bytes_per_second: u64,
+    /// Share of a file tier's hits that `KVC_ADMISSION_REUSE` may cost, in thousandths, at most 500: the more, the
+    /// fewer blocks are written. Default 50.
+    pub admission_loss_permille: u64,
 }
 
 /// Why a configuration was refused. Initialise with `KVC_ERROR_INIT`.
@@ -450,6 +453,7 @@ impl kvc_config_t {
                 .with_mode(self.prefetch),
             )
             .map_err(Ok)?,
+            admission_loss_permille: or(self.admission_loss_permille, default.admission_loss_permille),
             ..default
         };
         if self.geometries_count > limits::GEOMETRIES_COUNT_MAX as u64 {
@@ -634,6 +638,7 @@ pub unsafe extern "C" fn kvc_config_init(config: *mut kvc_config_t) -> kvc_statu
             prefetch_conversations_count: default.prefetch.conversations_count,
             prefetch_successors_count: default.prefetch.successors_count,
             prefetch_confidence_permille: default.prefetch.confidence_permille,
+            admission_loss_permille: default.admission_loss_permille,
             ..zeroed()
         });
         Ok(())
@@ -643,7 +648,7 @@ pub unsafe extern "C" fn kvc_config_init(config: *mut kvc_config_t) -> kvc_statu
 // A program that was compiled against the first version has a shorter struct: what it has stays where it was.
 const _: () = {
     assert!(core::mem::offset_of!(kvc_config_t, nvme_path) as u64 == kvc_config_t::SIZE_FIRST);
-    assert!(size_of::<kvc_config_t>() == 472);
+    assert!(size_of::<kvc_config_t>() == 480);
     assert!(size_of::<kvc_error_t>() as u64 == kvc_error_t::SIZE_FIRST);
 };
 

@@ -196,6 +196,8 @@ pub struct Config {
     pub geometries: [Option<Geometry>; limits::GEOMETRIES_COUNT_MAX],
     /// What is raised ahead of its use; nothing by default.
     pub prefetch: Prefetch,
+    /// Hits in the file tiers that [`Admission::Reuse`] may cost, in thousandths, 1 to 500.
+    pub admission_loss_permille: u64,
 }
 
 impl Default for Config {
@@ -231,6 +233,7 @@ impl Default for Config {
             dedup: false,
             geometries: [None; limits::GEOMETRIES_COUNT_MAX],
             prefetch: Prefetch::OFF,
+            admission_loss_permille: 50,
         }
     }
 }
@@ -346,6 +349,12 @@ impl Config {
         }
         range("write_wait_ms", self.write_wait_ms, 0, limits::WRITE_WAIT_MS_MAX)?;
         range("importance_count", self.importance_count, 0, limits::BLOCKS_COUNT_MAX)?;
+        range(
+            "admission_loss_permille",
+            self.admission_loss_permille,
+            1,
+            limits::ADMISSION_LOSS_PERMILLE_MAX,
+        )?;
         self.prefetch
             .validate(self.cpu_bytes, self.nvme.bytes != 0 || self.disk.bytes != 0)?;
         for geometry in self.geometries.iter().flatten() {
@@ -408,7 +417,7 @@ mod tests {
     fn every_refusal_names_the_field_the_value_and_the_range() {
         assert_eq!(good().validate(), Ok(()));
         type Change = fn(&mut Config);
-        let bad: [(&str, Change); 29] = [
+        let bad: [(&str, Change); 31] = [
             ("block_bytes", |c| c.block_bytes = 0),
             ("block_bytes", |c| c.block_bytes = limits::BLOCK_BYTES_MAX + 1),
             ("cpu_bytes", |c| c.cpu_bytes = 0),
@@ -436,6 +445,8 @@ mod tests {
             ("slots_free_low_permille", |c| c.slots_free_low_permille = 41),
             ("write_wait_ms", |c| c.write_wait_ms = u64::MAX),
             ("importance_count", |c| c.importance_count = u64::MAX),
+            ("admission_loss_permille", |c| c.admission_loss_permille = 0),
+            ("admission_loss_permille", |c| c.admission_loss_permille = 501),
             ("prefetch", |c| c.prefetch.turns = true),
             ("prefetch_conversations_count", |c| c.prefetch.conversations_count = 0),
             ("prefetch_successors_count", |c| {

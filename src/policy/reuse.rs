@@ -7,11 +7,9 @@
 //! is refused can come back.
 //!
 //! Kinds are refused in the order of how seldom they are asked for, as long as all of them together were asked for no
-//! more than [`LOSS_PERMILLE`] of all times. What that costs indeed is seen in the sample, too: each time that more is
-//! lost than that, fewer are refused.
+//! more than a share of all times, [`Reuse::LOSS_PERMILLE`] where nothing else is said. What that costs indeed is seen
+//! in the sample, too: each time that more is lost than that, fewer are refused.
 
-/// Hits in the tier below that may be lost, in thousandths.
-const LOSS_PERMILLE: u64 = 50;
 /// Blocks that left and are remembered.
 const GHOSTS: usize = 2048;
 const WAYS: usize = 4;
@@ -121,8 +119,10 @@ pub struct Reuse {
     tokens_max: u16,
     hits: u32,
     lost: u32,
-    /// What may be lost by the books, of [`LOSS_PERMILLE`], in thousandths.
+    /// What may be lost by the books, of `loss_permille`, in thousandths.
     caution_permille: u64,
+    /// Hits in the tier below that may be lost, in thousandths.
+    loss_permille: u64,
 }
 
 /// Spreads a fingerprint over all bits (the finalizer of SplitMix64).
@@ -133,6 +133,9 @@ const fn spread(fingerprint: u64) -> u64 {
 }
 
 impl Reuse {
+    /// Hits in the tier below that may be lost where nothing else is said, in thousandths.
+    pub const LOSS_PERMILLE: u64 = 50;
+
     /// A filter that knows nothing and so refuses nothing, before a tier of so many blocks.
     pub fn new(blocks_count: u64) -> Self {
         Self {
@@ -148,7 +151,14 @@ impl Reuse {
             hits: 0,
             lost: 0,
             caution_permille: PERMILLE,
+            loss_permille: Self::LOSS_PERMILLE,
         }
+    }
+
+    /// From now on, so many thousandths of the hits in the tier below may be lost; what was learnt stays, and counts
+    /// at the next decision. More than 1000 are 1000.
+    pub fn set_loss_permille(&mut self, loss_permille: u64) {
+        self.loss_permille = loss_permille.min(PERMILLE);
     }
 
     fn kind(&self, leaving: &Departure) -> usize {
@@ -282,7 +292,7 @@ impl Reuse {
     /// Compares what was lost with what may be.
     fn balance(&mut self) {
         let asked = self.hits + self.lost;
-        if u64::from(self.lost) * PERMILLE > u64::from(asked) * LOSS_PERMILLE {
+        if u64::from(self.lost) * PERMILLE > u64::from(asked) * self.loss_permille {
             self.caution_permille = (self.caution_permille * 7 / 8).max(CAUTION_MIN);
         } else {
             self.caution_permille = (self.caution_permille + CAUTION_STEP).min(PERMILLE);
@@ -298,7 +308,7 @@ impl Reuse {
     fn decide(&mut self) {
         self.refused = [false; KINDS];
         let asked: u64 = self.asked.iter().map(|&count| u64::from(count)).sum();
-        let mut left = asked * LOSS_PERMILLE * self.caution_permille / (PERMILLE * PERMILLE);
+        let mut left = asked * self.loss_permille * self.caution_permille / (PERMILLE * PERMILLE);
         loop {
             let open = (0..KINDS).filter(|&kind| !self.refused[kind] && self.seen[kind] >= SEEN_MIN);
             let least =

@@ -3,6 +3,7 @@
 
 mod bench;
 mod codec;
+mod configfile;
 mod content;
 mod demo;
 mod latency;
@@ -13,6 +14,7 @@ mod size;
 mod sys;
 mod tierfile;
 mod trace;
+mod tune;
 
 use std::process::ExitCode;
 
@@ -38,6 +40,9 @@ enum Action {
     /// Replays a trace of requests through memory, NVMe and disk with real bytes, and checks every one that comes back;
     /// or through policies alone, to compare them
     Replay(replay::ReplayArgs),
+    /// Searches sizes, policy, admission and prefetching by replay, and keeps what holds on a part of the trace that the
+    /// search did not see
+    Tune(tune::TuneArgs),
     /// Verifies the file of a tier: exits with 0 where all is well, 1 where something is damaged, 2 where it is none
     Check(tierfile::CheckArgs),
     /// Shows what is in the file of a tier: segments and the newest records
@@ -55,9 +60,10 @@ fn main() -> ExitCode {
         sys::process::end_with_reader();
     }
     match action {
-        Action::Plan(args) => refused(plan::run(&args)),
+        Action::Plan(args) => outcome(plan::run(&args)),
         Action::Demo(args) => outcome(demo::run(&args)),
         Action::Replay(args) => outcome(replay::run(&args)),
+        Action::Tune(args) => outcome(tune::run(&args)),
         Action::Check(args) => tierfile::check(&args),
         Action::Inspect(args) => tierfile::inspect(&args),
         Action::Codec(args) => outcome(codec::run(&args)),
@@ -65,26 +71,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// 2 for a configuration that was refused, with the field, the value and the permitted range.
-fn refused(result: Result<(), kvcache::ConfigError>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("kvcache: {error}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-/// As [`refused`], and 1 for whatever else went wrong.
+/// 2 for a configuration that was refused, with the field, the value and what is permitted; 1 for whatever else went
+/// wrong.
 fn outcome(result: Result<(), Box<dyn std::error::Error>>) -> ExitCode {
-    match result.map_err(|error| error.downcast::<kvcache::ConfigError>()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(Ok(error)) => refused(Err(*error)),
-        Err(Err(error)) => {
-            eprintln!("kvcache: {error}");
-            ExitCode::FAILURE
-        }
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    eprintln!("kvcache: {error}");
+    match error.is::<kvcache::ConfigError>() || error.is::<configfile::Refused>() {
+        true => ExitCode::from(2),
+        false => ExitCode::FAILURE,
     }
 }
 

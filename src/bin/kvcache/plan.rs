@@ -1,17 +1,22 @@
 //! `kvcache plan`: the exact bytes of everything, before anything exists.
 
+use std::error::Error;
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use comfy_table::{Cell, CellAlignment, Table, presets};
 use kvcache::budget::Component;
-use kvcache::config::{FileTier, PolicyKind};
+use kvcache::config::{Admission, PolicyKind};
 use kvcache::units::{Bytes, Tier};
-use kvcache::{Config, ConfigError, Plan};
+use kvcache::{Config, Plan};
 use serde::Serialize;
 
+use crate::configfile::{self, ConfigFile, Refused};
+use crate::replay::AdmissionName;
 use crate::size;
 
 /// The policies by the names that users type.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum PolicyName {
     /// Least recently used; of blocks used together the deeper in its chain first.
     Lru,
@@ -49,18 +54,37 @@ impl From<PolicyName> for PolicyKind {
     }
 }
 
-/// What decides the plan. Everything else in the configuration costs no memory.
+impl From<PolicyKind> for PolicyName {
+    fn from(kind: PolicyKind) -> Self {
+        match kind {
+            PolicyKind::Lru => Self::Lru,
+            PolicyKind::S3Fifo => Self::S3fifo,
+            PolicyKind::Lfu => Self::Lfu,
+            PolicyKind::Arc => Self::Arc,
+            PolicyKind::Sieve => Self::Sieve,
+            PolicyKind::Gdsf => Self::Gdsf,
+            PolicyKind::Importance => Self::Importance,
+            PolicyKind::Hazard => Self::Hazard,
+            PolicyKind::Adaptive => Self::Adaptive,
+        }
+    }
+}
+
+/// What decides the plan, and what `kvcache tune` finds out. Everything else in the configuration costs no memory.
 #[derive(Args, Debug)]
 pub struct PlanArgs {
+    /// A configuration as JSON, with the names of the fields of kvc_config_t; the other arguments go before it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Most bytes of one block
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
-    block_bytes: u64,
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, required_unless_present = "config")]
+    block_bytes: Option<u64>,
     /// Bytes of the memory tier's slots
-    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
-    cpu_bytes: u64,
-    /// How victims are chosen
-    #[arg(long, value_enum, default_value_t = PolicyName::Hazard)]
-    policy: PolicyName,
+    #[arg(long, value_name = "SIZE", value_parser = size::parse, required_unless_present = "config")]
+    cpu_bytes: Option<u64>,
+    /// How victims are chosen [default: hazard]
+    #[arg(long, value_enum)]
+    policy: Option<PolicyName>,
     /// Most views held at once [default: 4096]
     #[arg(long, value_name = "COUNT")]
     pins: Option<u64>,
@@ -113,66 +137,89 @@ pub struct FileArgs {
     /// Most requests to the disk tier's device under way [default: 32]
     #[arg(long, value_name = "COUNT")]
     disk_depth: Option<u64>,
+    /// Which blocks the NVMe tier takes [default: all]
+    #[arg(long, value_enum)]
+    nvme_admission: Option<AdmissionName>,
+    /// Which blocks the disk tier takes [default: all]
+    #[arg(long, value_enum)]
+    disk_admission: Option<AdmissionName>,
+    /// Share of a file tier's hits that admission by reuse may cost, in thousandths [default: 50]
+    #[arg(long, value_name = "PERMILLE")]
+    admission_loss_permille: Option<u64>,
+    /// What is copied up ahead of its use: turns, sequences, successors, or none [default: none]
+    #[arg(long, value_name = "NAME[,NAME...]", value_parser = configfile::prefetch_mode)]
+    prefetch: Option<u64>,
+    /// Conversations that prefetching remembers [default: 4096]
+    #[arg(long, value_name = "COUNT")]
+    prefetch_conversations_count: Option<u64>,
+    /// Successors that prefetching remembers [default: 65536]
+    #[arg(long, value_name = "COUNT")]
+    prefetch_successors_count: Option<u64>,
+    /// Least probability of being used at which a block is copied up ahead, in thousandths [default: 500]
+    #[arg(long, value_name = "PERMILLE")]
+    prefetch_confidence_permille: Option<u64>,
+    /// Most bytes of blocks copied up ahead and not used yet [default: an eighth of the memory tier]
+    #[arg(long, value_name = "SIZE", value_parser = size::parse)]
+    prefetch_bytes: Option<u64>,
+}
+
+/// Sets what was asked for.
+fn set(field: &mut u64, asked: Option<u64>) {
+    *field = asked.unwrap_or(*field);
 }
 
 impl PlanArgs {
-    fn config(&self) -> Config {
-        let default = Config::default();
-        Config {
-            block_bytes: self.block_bytes,
-            cpu_bytes: self.cpu_bytes,
-            policy: self.policy.into(),
-            pins_count: self.pins.unwrap_or(default.pins_count),
-            stripes_count: self.stripes.unwrap_or(default.stripes_count),
-            lanes_count: self.lanes.unwrap_or(default.lanes_count),
-            lane_depth: self.lane_depth.unwrap_or(default.lane_depth),
-            events_count: self.events.unwrap_or(default.events_count),
-            workers_count: self.workers.unwrap_or(default.workers_count),
-            nvme: self.files.nvme(),
-            disk: self.files.disk(),
-            ..default
+    /// What the file says, and what the arguments say otherwise.
+    fn config(&self) -> Result<Config, Refused> {
+        let mut config = Config::default();
+        if let Some(path) = &self.config {
+            ConfigFile::read(path)?.apply(&mut config);
         }
+        set(&mut config.block_bytes, self.block_bytes);
+        set(&mut config.cpu_bytes, self.cpu_bytes);
+        config.policy = self.policy.map_or(config.policy, PolicyKind::from);
+        set(&mut config.pins_count, self.pins);
+        set(&mut config.stripes_count, self.stripes);
+        set(&mut config.lanes_count, self.lanes);
+        set(&mut config.lane_depth, self.lane_depth);
+        set(&mut config.events_count, self.events);
+        set(&mut config.workers_count, self.workers);
+        self.files.set(&mut config);
+        Ok(config)
     }
 }
 
 impl FileArgs {
-    fn nvme(&self) -> FileTier {
-        file_tier(
-            self.nvme_bytes,
-            self.nvme_segment_bytes,
-            self.nvme_blocks,
-            self.nvme_depth,
-        )
-    }
-
-    fn disk(&self) -> FileTier {
-        file_tier(
-            self.disk_bytes,
-            self.disk_segment_bytes,
-            self.disk_blocks,
-            self.disk_depth,
-        )
-    }
-}
-
-/// A file tier that costs what is said here, and the rest by default.
-fn file_tier(bytes: Option<u64>, segment_bytes: Option<u64>, blocks: Option<u64>, depth: Option<u64>) -> FileTier {
-    let default = FileTier::NONE;
-    FileTier {
-        bytes: bytes.unwrap_or(default.bytes),
-        segment_bytes: segment_bytes.unwrap_or(default.segment_bytes),
-        blocks_count: blocks.unwrap_or(default.blocks_count),
-        depth: depth.unwrap_or(default.depth),
-        ..default
+    fn set(&self, config: &mut Config) {
+        let (nvme, disk) = (&mut config.nvme, &mut config.disk);
+        set(&mut nvme.bytes, self.nvme_bytes);
+        set(&mut nvme.segment_bytes, self.nvme_segment_bytes);
+        set(&mut nvme.blocks_count, self.nvme_blocks);
+        set(&mut nvme.depth, self.nvme_depth);
+        set(&mut disk.bytes, self.disk_bytes);
+        set(&mut disk.segment_bytes, self.disk_segment_bytes);
+        set(&mut disk.blocks_count, self.disk_blocks);
+        set(&mut disk.depth, self.disk_depth);
+        nvme.admission = self.nvme_admission.map_or(nvme.admission, Admission::from);
+        disk.admission = self.disk_admission.map_or(disk.admission, Admission::from);
+        set(&mut config.admission_loss_permille, self.admission_loss_permille);
+        let prefetch = &mut config.prefetch;
+        if let Some(changed) = self.prefetch.and_then(|mode| prefetch.with_mode(mode)) {
+            *prefetch = changed;
+        }
+        set(&mut prefetch.conversations_count, self.prefetch_conversations_count);
+        set(&mut prefetch.successors_count, self.prefetch_successors_count);
+        set(&mut prefetch.confidence_permille, self.prefetch_confidence_permille);
+        set(&mut prefetch.bytes, self.prefetch_bytes);
     }
 }
 
 /// Prints the plan.
 ///
 /// # Errors
-/// The field of the configuration that is wrong.
-pub fn run(args: &PlanArgs) -> Result<(), ConfigError> {
-    let plan = Plan::compute(&args.config())?;
+/// The field of the configuration that is wrong, or of the file that holds it.
+pub fn run(args: &PlanArgs) -> Result<(), Box<dyn Error>> {
+    let plan = Plan::compute(&args.config()?)?;
     if args.json {
         crate::print_json(&PlanJson::new(&plan));
     } else {

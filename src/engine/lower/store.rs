@@ -157,12 +157,14 @@ pub(in crate::engine) unsafe fn open<'m>(
     let (raise_links, write_links) = links.split_at(entries_count);
     let control = arena.slice::<super::super::control::Control>(Part::Control);
     let control = &control[0];
+    let mut filter = Reuse::new(plan.below_count());
+    filter.set_loss_permille(config.admission_loss_permille);
     let pump: Pump<'m> = Pump {
         stores,
         raises: Queue::new(raises),
         writes: Queue::new(writes),
         drains_count: 0,
-        filter: Reuse::new(plan.below_count()),
+        filter,
         making_room: false,
         write_backs: 0,
         coder,

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use kvcache::config::{Admission, IoEngine, WritePolicy};
 
+use crate::configfile::ConfigFile;
 use crate::plan::PolicyName;
 use crate::simulate::choice::Choice;
 use crate::simulate::{self, SimulateArgs};
@@ -28,7 +29,7 @@ pub use outcome::Outcome;
 pub use table::table;
 
 /// Which blocks the file tiers take.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum AdmissionName {
     /// All
     All,
@@ -73,6 +74,9 @@ pub struct ReplayArgs {
     /// The trace: JSON lines in the form of Mooncake, plain or zstd
     #[arg(long, value_name = "FILE")]
     trace: PathBuf,
+    /// A configuration as JSON, with the names of the fields of kvc_config_t; the other arguments go before it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Folder for the tier files, nvme.kvc and disk.kvc; a second run goes on with what they hold [default: a temporary
     /// folder]
     #[arg(long, value_name = "DIR")]
@@ -103,24 +107,24 @@ pub struct ReplayArgs {
     /// Which blocks the file tiers take [default: all]
     #[arg(long, value_enum)]
     admission: Option<AdmissionName>,
-    /// When blocks are written to the first file tier
-    #[arg(long, value_enum, default_value_t = WritePolicyName::Back)]
-    write_policy: WritePolicyName,
+    /// When blocks are written to the first file tier [default: back]
+    #[arg(long, value_enum)]
+    write_policy: Option<WritePolicyName>,
     /// Most bytes written to each file in 24 hours [default: no bound]
     #[arg(long, value_name = "SIZE", value_parser = size::parse)]
     endurance_per_day: Option<u64>,
-    /// How the NVMe tier's file is read and written
-    #[arg(long, value_enum, default_value_t = IoName::Auto)]
-    io: IoName,
+    /// How the NVMe tier's file is read and written [default: auto]
+    #[arg(long, value_enum)]
+    io: Option<IoName>,
     /// How the trace's block numbers become keys
     #[arg(long, value_enum, default_value_t = KeysName::Id)]
     keys: KeysName,
     /// Begin copying up all of a prefix's blocks before the first one is loaded
     #[arg(long)]
     prefetch: bool,
-    /// Worker threads; 0: the replay drives the engine between its calls
-    #[arg(long, value_name = "COUNT", default_value_t = 0)]
-    workers: u64,
+    /// Worker threads; 0: the replay drives the engine between its calls [default: 0]
+    #[arg(long, value_name = "COUNT")]
+    workers: Option<u64>,
     /// Overwrite files in DIR that hold something else
     #[arg(long)]
     overwrite: bool,
@@ -141,14 +145,14 @@ pub struct ReplayArgs {
 }
 
 impl ReplayArgs {
-    /// The engine's policy.
+    /// The engine's policy, if one was asked for.
     ///
     /// # Errors
     /// More than one, or one that knows the future.
-    fn engine_policy(&self) -> Result<PolicyName, String> {
+    fn engine_policy(&self) -> Result<Option<PolicyName>, String> {
         match self.policy[..] {
-            [] => Ok(PolicyName::Hazard),
-            [Choice::Policy(policy)] => Ok(policy),
+            [] => Ok(None),
+            [Choice::Policy(policy)] => Ok(Some(policy)),
             [Choice::Min] => Err("--policy min is for --metadata-only".into()),
             _ => Err("several policies are for --metadata-only --sweep".into()),
         }
@@ -160,6 +164,12 @@ impl ReplayArgs {
 /// # Errors
 /// A trace, a configuration or files that can't be used; bytes that were wrong.
 pub fn run(args: &ReplayArgs) -> Result<(), Box<dyn Error>> {
+    let file = args
+        .config
+        .as_deref()
+        .map(ConfigFile::read)
+        .transpose()?
+        .unwrap_or_default();
     if args.simulate.metadata_only {
         let source = simulate::Source {
             path: args.trace.clone(),
@@ -167,7 +177,15 @@ pub fn run(args: &ReplayArgs) -> Result<(), Box<dyn Error>> {
             requests_max: args.requests.unwrap_or(usize::MAX),
             keys: args.keys,
         };
-        return simulate::run(&args.simulate, &source, &args.policy, args.admission, args.json);
+        let defaults = sizes::defaults(&file)?;
+        return simulate::run(
+            &args.simulate,
+            &source,
+            &args.policy,
+            args.admission,
+            &defaults,
+            args.json,
+        );
     }
     args.engine_policy()?;
     let requests = Requests::read(&args.trace, args.requests.unwrap_or(usize::MAX))?;
@@ -176,7 +194,7 @@ pub fn run(args: &ReplayArgs) -> Result<(), Box<dyn Error>> {
         return Err(format!("--from {}: there are only {count} requests", args.from).into());
     }
     let folder = folder::Folder::open(args.dir.as_deref())?;
-    let config = sizes::config(args, &requests, &folder)?;
+    let config = sizes::config(args, &file, &requests, &folder)?;
     let last_words = |outcome: &Outcome| print(args, outcome);
     let ending = args.kill_at.map(|percent| run::Ending {
         requests_count: (requests.list().len() * usize::from(percent) / 100).max(args.from + 1),
@@ -209,6 +227,16 @@ impl From<AdmissionName> for Admission {
             AdmissionName::All => Self::All,
             AdmissionName::SecondHit => Self::SecondHit,
             AdmissionName::Reuse => Self::Reuse,
+        }
+    }
+}
+
+impl From<Admission> for AdmissionName {
+    fn from(admission: Admission) -> Self {
+        match admission {
+            Admission::All => Self::All,
+            Admission::SecondHit => Self::SecondHit,
+            Admission::Reuse => Self::Reuse,
         }
     }
 }

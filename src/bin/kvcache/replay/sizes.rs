@@ -1,10 +1,13 @@
 //! How large the tiers are that nobody gave a size: in proportion to the trace, or as the files are that are there.
 
-use kvcache::Config;
-use kvcache::config::{FileTier, HugePages, Prefault};
+use kvcache::config::{Admission, FileTier, HugePages, IoEngine, PolicyKind, Prefault, WritePolicy};
+use kvcache::units::Tier;
+use kvcache::{Config, ConfigError, Plan};
 
+use super::ReplayArgs;
 use super::folder::Folder;
-use super::{AdmissionName, ReplayArgs};
+use crate::configfile::ConfigFile;
+use crate::simulate::Defaults;
 use crate::tierfile::{SUPERBLOCK_AREA_BYTES, Superblock};
 use crate::trace::Requests;
 
@@ -42,42 +45,83 @@ impl Share {
     }
 }
 
-/// The engine's configuration.
+/// The engine's configuration: what the arguments say, else what the file says, else what suits the trace.
 ///
 /// # Errors
-/// Two files that contradict each other.
-pub fn config(args: &ReplayArgs, requests: &Requests, folder: &Folder) -> Result<Config, String> {
+/// Arguments that contradict each other; a clock that stands still.
+pub fn config(args: &ReplayArgs, file: &ConfigFile, requests: &Requests, folder: &Folder) -> Result<Config, String> {
     let there = [folder.nvme(), folder.disk()].map(|path| Superblock::read(&path).ok());
     let block_bytes_there = there.iter().flatten().map(|superblock| superblock.block_bytes).next();
-    let block_bytes = args.block_bytes.or(block_bytes_there).unwrap_or(BLOCK_BYTES);
-    let all_bytes = requests.blocks_unique().saturating_mul(block_bytes);
-    let [nvme_there, disk_there] = &there;
-    let tier = |asked: Option<u64>, there: Option<&Superblock>, share: &Share| {
-        let (bytes, segment_bytes) = match (asked, there) {
-            (Some(bytes), _) => (bytes, 0),
-            (None, Some(there)) => (there.file_bytes(), there.segment_bytes),
-            (None, None) => (share.bytes(all_bytes, block_bytes) + SUPERBLOCK_AREA_BYTES, 0),
-        };
-        FileTier {
-            bytes,
-            segment_bytes,
-            admission: args.admission.unwrap_or(AdmissionName::All).into(),
-            endurance_bytes_per_day: args.endurance_per_day.unwrap_or(0),
-            ..FileTier::NONE
-        }
-    };
-    Ok(Config {
-        block_bytes,
-        cpu_bytes: args.cpu_bytes.unwrap_or_else(|| CPU.bytes(all_bytes, block_bytes)),
-        policy: args.engine_policy()?.into(),
-        workers_count: args.workers,
+    let mut config = Config {
+        block_bytes: block_bytes_there.unwrap_or(BLOCK_BYTES),
         huge_pages: HugePages::Advise,
         prefault: Prefault::All,
-        nvme: tier(args.nvme_bytes, nvme_there.as_ref(), &NVME),
-        disk: tier(args.disk_bytes, disk_there.as_ref(), &DISK),
-        write_policy: args.write_policy.into(),
-        io_engine: args.io.into(),
-        file_overwrite: args.overwrite,
         ..Config::default()
-    })
+    };
+    file.apply(&mut config);
+    if config.clock_ticks {
+        return Err("clock: a replay goes by the system's clock; leave it out, or say \"system\"".into());
+    }
+    config.block_bytes = args.block_bytes.unwrap_or(config.block_bytes);
+    let all_bytes = requests.blocks_unique().saturating_mul(config.block_bytes);
+    if !file.has("cpu_bytes") {
+        config.cpu_bytes = CPU.bytes(all_bytes, config.block_bytes);
+    }
+    config.cpu_bytes = args.cpu_bytes.unwrap_or(config.cpu_bytes);
+    let [nvme_there, disk_there] = &there;
+    let block_bytes = config.block_bytes;
+    let tier = |tier: &mut FileTier, asked: Option<u64>, in_file: bool, there: Option<&Superblock>, share: &Share| {
+        match (asked, there) {
+            (Some(bytes), _) => tier.bytes = bytes,
+            (None, _) if in_file => {}
+            (None, Some(there)) => (tier.bytes, tier.segment_bytes) = (there.file_bytes(), there.segment_bytes),
+            (None, None) => tier.bytes = share.bytes(all_bytes, block_bytes) + SUPERBLOCK_AREA_BYTES,
+        }
+        tier.admission = args.admission.map_or(tier.admission, Admission::from);
+        tier.endurance_bytes_per_day = args.endurance_per_day.unwrap_or(tier.endurance_bytes_per_day);
+    };
+    let (nvme, disk) = (&mut config.nvme, &mut config.disk);
+    tier(
+        nvme,
+        args.nvme_bytes,
+        file.has("nvme_bytes"),
+        nvme_there.as_ref(),
+        &NVME,
+    );
+    // A file that says where blocks go and names no disk has none.
+    let disk_in_file = file.has("disk_bytes") || file.has("nvme_bytes");
+    tier(disk, args.disk_bytes, disk_in_file, disk_there.as_ref(), &DISK);
+    config.policy = args.engine_policy()?.map_or(config.policy, PolicyKind::from);
+    config.workers_count = args.workers.unwrap_or(config.workers_count);
+    config.write_policy = args.write_policy.map_or(config.write_policy, WritePolicy::from);
+    config.io_engine = args.io.map_or(config.io_engine, IoEngine::from);
+    config.file_overwrite |= args.overwrite;
+    Ok(config)
+}
+
+/// What a file says for a replay without payload: the memory tier and the first file tier in blocks.
+///
+/// # Errors
+/// A configuration that is refused.
+pub fn defaults(file: &ConfigFile) -> Result<Defaults, ConfigError> {
+    let mut config = Config {
+        block_bytes: BLOCK_BYTES,
+        ..Config::default()
+    };
+    file.apply(&mut config);
+    let mut defaults = Defaults {
+        policy: file.has("policy").then_some(config.policy),
+        loss_permille: config.admission_loss_permille,
+        ..Defaults::default()
+    };
+    if file.has("cpu_bytes") {
+        let plan = Plan::compute(&config)?;
+        defaults.capacity_blocks = u32::try_from(plan.slots_count()).ok();
+        let tiers = [(Tier::Nvme, &config.nvme), (Tier::Disk, &config.disk)];
+        if let Some((tier, below)) = tiers.into_iter().find(|(_, below)| below.bytes != 0) {
+            defaults.below_blocks = u32::try_from(plan.log(tier).blocks_count).ok();
+            defaults.admission = Some(below.admission.into());
+        }
+    }
+    Ok(defaults)
 }

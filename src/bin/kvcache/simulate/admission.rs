@@ -44,6 +44,13 @@ pub fn admission(name: AdmissionName, below_capacity: u32) -> Box<dyn Admission>
     }
 }
 
+/// The engine's own filter, which may cost so many thousandths of the hits.
+pub fn reuse(below_capacity: u32, loss_permille: u64) -> Box<dyn Admission> {
+    let mut rule = Predicted::new(below_capacity);
+    rule.filter.set_loss_permille(loss_permille);
+    Box::new(rule)
+}
+
 /// Everything is written: lazy copy.
 pub struct All;
 

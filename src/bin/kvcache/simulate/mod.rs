@@ -4,15 +4,15 @@
 //! of it is kept but a batch: memory is what the policies take. Two things need more: shares of the trace's unique
 //! blocks, which a first pass counts, and `min`, which knows the whole trace.
 
-mod admission;
+pub mod admission;
 pub mod choice;
 mod min;
 mod plot;
-mod prefetch;
+pub mod prefetch;
 mod report;
-mod score;
-mod stream;
-mod tiers;
+pub mod score;
+pub mod stream;
+pub mod tiers;
 
 use std::error::Error;
 use std::num::NonZero;
@@ -23,8 +23,8 @@ use std::thread;
 use std::time::Instant;
 
 use clap::Args;
-use kvcache::config::Prefetch;
-use kvcache::policy::Shadow;
+use kvcache::config::{PolicyKind, Prefetch};
+use kvcache::policy::{Reuse, Shadow};
 
 use crate::plan::PolicyName;
 use crate::replay::AdmissionName;
@@ -43,7 +43,7 @@ const SWEEP_PERCENT: [f64; 7] = [0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0];
 /// Blocks that may wait for their use, for each block of the first tier, where nothing is said of it.
 const ROOM_CAPACITIES: u32 = 10;
 /// Most blocks of a tier.
-const CAPACITY_MAX: i64 = 1 << 28;
+pub const CAPACITY_MAX: i64 = 1 << 28;
 
 /// What to simulate.
 #[derive(Args, Debug)]
@@ -97,6 +97,12 @@ pub struct SimulateArgs {
     block_tokens: Option<u64>,
 }
 
+impl SimulateArgs {
+    fn says_capacity(&self) -> bool {
+        !self.capacity_blocks.is_empty() || !self.capacity_percent.is_empty()
+    }
+}
+
 /// A share of something in percent.
 fn percent(text: &str) -> Result<f64, String> {
     match text.parse() {
@@ -132,6 +138,7 @@ struct Setting<'a> {
     block_tokens: u64,
     accesses: u64,
     below: Option<(Capacity, AdmissionName)>,
+    loss_permille: u64,
     ahead: Foresight,
 }
 
@@ -154,6 +161,33 @@ impl Foresight {
     }
 }
 
+/// What a configuration says where the arguments say nothing; nothing by default.
+#[derive(Clone, Copy, Debug)]
+pub struct Defaults {
+    /// The policy.
+    pub policy: Option<PolicyKind>,
+    /// Blocks of the first tier.
+    pub capacity_blocks: Option<u32>,
+    /// Blocks of the second.
+    pub below_blocks: Option<u32>,
+    /// What is written to it.
+    pub admission: Option<AdmissionName>,
+    /// Hits that admission by reuse may cost, in thousandths.
+    pub loss_permille: u64,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            policy: None,
+            capacity_blocks: None,
+            below_blocks: None,
+            admission: None,
+            loss_permille: Reuse::LOSS_PERMILLE,
+        }
+    }
+}
+
 /// Simulates and prints. `policies` may be empty: the default, or all in a sweep.
 ///
 /// # Errors
@@ -163,22 +197,38 @@ pub fn run(
     source: &Source,
     policies: &[Choice],
     admission: Option<AdmissionName>,
+    defaults: &Defaults,
     json: bool,
 ) -> Result<(), Box<dyn Error>> {
     let plot = args.plot.as_deref().map(plot::Format::of).transpose()?;
-    let two_tiers = args.tier2_blocks.is_some() || args.tier2_percent.is_some();
+    let tier2_blocks = args
+        .tier2_blocks
+        .or(defaults.below_blocks.filter(|_| args.tier2_percent.is_none()));
+    let two_tiers = tier2_blocks.is_some() || args.tier2_percent.is_some();
     if admission.is_some() && !two_tiers {
         return Err("--admission is for a second tier: say --tier2-blocks or --tier2-percent".into());
     }
-    let policies = chosen_policies(args, policies, plot.is_some(), two_tiers)?;
-    let percents = chosen_percents(args)?;
+    let policies = chosen_policies(args, policies, defaults, plot.is_some(), two_tiers)?;
+    let own_size = defaults
+        .capacity_blocks
+        .filter(|_| !args.sweep && !args.says_capacity());
+    let percents = match own_size {
+        Some(_) => Vec::new(),
+        None => chosen_percents(args)?,
+    };
 
     let counted = !percents.is_empty() || args.tier2_percent.is_some() || args.prefetch_percent.is_some();
     let census = Census::take(source, counted)?;
     let unique = census.unique.unwrap_or(0);
     let mut capacities: Vec<Capacity> = percents.iter().map(|&of| Capacity::of_percent(of, unique)).collect();
-    capacities.extend(args.capacity_blocks.iter().copied().map(Capacity::of_blocks));
-    let below = match (args.tier2_percent, args.tier2_blocks) {
+    capacities.extend(
+        args.capacity_blocks
+            .iter()
+            .copied()
+            .chain(own_size)
+            .map(Capacity::of_blocks),
+    );
+    let below = match (args.tier2_percent, tier2_blocks) {
         (Some(percent), _) => Some(Capacity::of_percent(percent, unique)),
         (None, blocks) => blocks.map(Capacity::of_blocks),
     };
@@ -192,7 +242,8 @@ pub fn run(
         source,
         block_tokens: args.block_tokens.unwrap_or(census.block_tokens),
         accesses: census.accesses,
-        below: below.map(|below| (below, admission.unwrap_or(AdmissionName::All))),
+        below: below.map(|below| (below, admission.or(defaults.admission).unwrap_or(AdmissionName::All))),
+        loss_permille: defaults.loss_permille,
         ahead: Foresight {
             blocks: ahead,
             confidence_permille: args
@@ -214,11 +265,18 @@ pub fn run(
 }
 
 /// The policies of a run, each once.
-fn chosen_policies(args: &SimulateArgs, named: &[Choice], plot: bool, two_tiers: bool) -> Result<Vec<Choice>, String> {
+fn chosen_policies(
+    args: &SimulateArgs,
+    named: &[Choice],
+    defaults: &Defaults,
+    plot: bool,
+    two_tiers: bool,
+) -> Result<Vec<Choice>, String> {
+    let default = defaults.policy.map_or(PolicyName::Hazard, PolicyName::from);
     let mut policies = match (named.is_empty(), args.sweep) {
         (false, _) => named.to_vec(),
         (true, true) => Choice::all(),
-        (true, false) => vec![Choice::Policy(PolicyName::Hazard)],
+        (true, false) => vec![Choice::Policy(default)],
     };
     if plot {
         policies.push(Choice::Min);
@@ -246,7 +304,7 @@ fn chosen_percents(args: &SimulateArgs) -> Result<Vec<f64>, String> {
     if !args.sweep && args.capacity_blocks.len().max(args.capacity_percent.len()) > 1 {
         return Err("several capacities are a --sweep".into());
     }
-    if !args.capacity_blocks.is_empty() || !args.capacity_percent.is_empty() {
+    if args.says_capacity() {
         return Ok(args.capacity_percent.clone());
     }
     match args.sweep {
@@ -286,7 +344,7 @@ fn simulate(setting: &Setting, policies: &[Choice], capacities: &[Capacity]) -> 
 }
 
 /// Does the jobs, as many at a time as there are processors, and keeps their order.
-fn in_parallel<J: Sync, R: Send>(
+pub fn in_parallel<J: Sync, R: Send>(
     jobs: &[J],
     work: impl Fn(&J) -> Result<R, TraceError> + Sync,
 ) -> Result<Vec<R>, TraceError> {
@@ -324,7 +382,10 @@ fn one(setting: &Setting, policy: PolicyName, capacity: Capacity) -> Result<Row,
         .map(|(capacity, admission)| (Memory::new(policy, capacity.blocks), admission));
     let mut tiers = Tiers::new(near.shadow(), setting.block_tokens);
     if let Some((memory, name)) = &below {
-        let rule = admission::admission(*name, memory.capacity);
+        let rule = match name {
+            AdmissionName::Reuse => admission::reuse(memory.capacity, setting.loss_permille),
+            name => admission::admission(*name, memory.capacity),
+        };
         tiers = tiers.with_below(capacity.blocks, memory.shadow(), rule);
     }
     let ahead = setting.ahead.settings(capacity.blocks, setting.accesses);
@@ -341,7 +402,7 @@ fn one(setting: &Setting, policy: PolicyName, capacity: Capacity) -> Result<Row,
 }
 
 /// What a shadow lives in.
-struct Memory {
+pub struct Memory {
     policy: PolicyName,
     capacity: u32,
     words: Vec<AtomicU64>,
@@ -349,7 +410,8 @@ struct Memory {
 }
 
 impl Memory {
-    fn new(policy: PolicyName, capacity: u32) -> Self {
+    /// An empty one.
+    pub fn new(policy: PolicyName, capacity: u32) -> Self {
         let storage = Shadow::storage(policy.into(), capacity);
         Self {
             policy,
@@ -359,7 +421,8 @@ impl Memory {
         }
     }
 
-    fn shadow(&self) -> Shadow<'_> {
+    /// The shadow over it.
+    pub fn shadow(&self) -> Shadow<'_> {
         Shadow::new(self.policy.into(), self.capacity, &self.words, &self.halves)
     }
 }

@@ -158,6 +158,15 @@ impl<'m> Tiers<'m> {
         self.show(&requests[shown..]);
     }
 
+    /// Puts one request through, and lets prefetch do what is due before it.
+    pub fn step(&mut self, request: &Request, fingerprints: &[u64]) {
+        if self.log.as_ref().is_some_and(|log| log.ahead.is_due(request.time_ms)) {
+            self.wait(request.time_ms);
+        }
+        self.request(request, fingerprints);
+        self.show(&[(request, fingerprints)]);
+    }
+
     /// Tells prefetch of requests that are through.
     fn show(&mut self, requests: &[(&Request, &[u64])]) {
         let Some(log) = &mut self.log else { return };
@@ -181,7 +190,8 @@ impl<'m> Tiers<'m> {
         }
     }
 
-    fn request(&mut self, request: &Request, fingerprints: &[u64]) {
+    /// Puts one request through, with the fingerprints of its blocks.
+    pub fn request(&mut self, request: &Request, fingerprints: &[u64]) {
         self.near.set_now_ms(request.time_ms);
         if let Some(below) = &mut self.below {
             below.shadow.set_now_ms(request.time_ms);
