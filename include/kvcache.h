@@ -932,6 +932,15 @@ typedef struct kvc_config_t {
     uint64_t prefetch_bytes;
     /* Most bytes copied up ahead in a second, and in one burst. Default 0: no bound. */
     uint64_t prefetch_bytes_per_second;
+    /* Share of a file tier's hits that KVC_ADMISSION_REUSE may cost, in thousandths, at most 500: the more, the fewer
+     * blocks are written. Default 50.
+     */
+    uint64_t admission_loss_permille;
+    /* 1 to let ticks and workers move prefetch_confidence_permille (between half of it and twice it, 100 to 950) and
+     * admission_loss_permille (between a quarter of it and twice it, 5 to 200) towards what serves better, each only
+     * where it is in use; else 0. A step that does not serve better is taken back. Default 0.
+     */
+    uint64_t tuning;
 } kvc_config_t;
 
 /* Why a configuration was refused. Initialise with KVC_ERROR_INIT.
@@ -2208,6 +2217,17 @@ typedef struct kvc_stats_t {
     uint64_t prefetches_wasted;
     /* Milliseconds from copying up ahead of use to the use, of all blocks together. */
     uint64_t prefetch_lead_ms;
+    /* Steps of a threshold that were tried (tuning). */
+    uint64_t tuning_tried;
+    /* Steps that served better and were kept. */
+    uint64_t tuning_kept;
+    /* Steps that did not and were taken back. */
+    uint64_t tuning_taken_back;
+    /* Now: least probability at which a block is copied up ahead of use, in thousandths; 0 where prefetching is off.
+     */
+    uint64_t tuning_confidence_permille;
+    /* Now: hits that admission by reuse may cost, in thousandths; 0 where no file tier admits by reuse. */
+    uint64_t tuning_admission_loss_permille;
 } kvc_stats_t;
 
 /* What fits into the engine; does not change while it is open. Initialise with KVC_CAPACITY_INIT. */
@@ -3076,11 +3096,11 @@ KVC_ASSERT_(sizeof(kvc_done_t) == 32, "kvc_done_t has 32 bytes");
 KVC_ASSERT_(sizeof(kvc_event_t) == 64, "kvc_event_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_component_t) == 80, "kvc_component_t has 80 bytes");
 KVC_ASSERT_(sizeof(kvc_geometry_t) == 56, "kvc_geometry_t has 56 bytes");
-KVC_ASSERT_(sizeof(kvc_config_t) == 472, "kvc_config_t has 472 bytes");
+KVC_ASSERT_(sizeof(kvc_config_t) == 488, "kvc_config_t has 488 bytes");
 KVC_ASSERT_(sizeof(kvc_plan_t) == 2760, "kvc_plan_t has 2760 bytes");
 KVC_ASSERT_(sizeof(kvc_error_t) == 336, "kvc_error_t has 336 bytes");
 KVC_ASSERT_(sizeof(kvc_put_info_t) == 96, "kvc_put_info_t has 96 bytes");
-KVC_ASSERT_(sizeof(kvc_stats_t) == 600, "kvc_stats_t has 600 bytes");
+KVC_ASSERT_(sizeof(kvc_stats_t) == 640, "kvc_stats_t has 640 bytes");
 KVC_ASSERT_(sizeof(kvc_capacity_t) == 64, "kvc_capacity_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_histogram_t) == 64, "kvc_histogram_t has 64 bytes");
 KVC_ASSERT_(sizeof(kvc_pin_info_t) == 64, "kvc_pin_info_t has 64 bytes");

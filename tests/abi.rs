@@ -160,7 +160,7 @@ fn layouts_in_rust() -> BTreeMap<String, (usize, usize)> {
             slots_free_low_permille, slots_free_high_permille, write_wait_ms, nvme_codec, disk_codec, codec_tables,
             codec_tables_bytes, importance_count, dedup,
             codec_tables_bytes, prefetch, prefetch_conversations_count, prefetch_successors_count,
-            prefetch_confidence_permille, prefetch_bytes, prefetch_bytes_per_second, admission_loss_permille,
+            prefetch_confidence_permille, prefetch_bytes, prefetch_bytes_per_second, admission_loss_permille, tuning,
         }
         kvc_component_t { name, tier, metadata, offset, count, bytes_each, bytes }
         kvc_plan_t {
@@ -190,7 +190,8 @@ fn layouts_in_rust() -> BTreeMap<String, (usize, usize)> {
             writes_skipped, writes_refused, prefetches, flushes, blocks_recovered, blocks_damaged, removes_below,
             codec_fallbacks, quality_refusals, transcodes, dedup_hits, dedup_bytes_saved, dedup_collisions,
             codec_fallbacks, quality_refusals, transcodes, prefetch_wishes, prefetches_used, prefetches_late,
-            prefetches_wasted, prefetch_lead_ms,
+            prefetches_wasted, prefetch_lead_ms, tuning_tried, tuning_kept, tuning_taken_back,
+            tuning_confidence_permille, tuning_admission_loss_permille,
         }
         kvc_capacity_t {
             struct_size, blocks_count, block_bytes, cpu_bytes, pins_count, lanes_count, lane_depth, bytes,

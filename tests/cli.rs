@@ -10,6 +10,7 @@ mod cli {
     pub mod program;
     pub mod samples;
     pub mod simulate;
+    pub mod tune;
 }
 
 use std::fs;

@@ -421,6 +421,7 @@ fn config_files(io_engine: IoEngine, workers_count: u64, dedup: bool) -> Config 
             successors: true,
             ..Prefetch::OFF
         },
+        tuning: true,
         ..config(PolicyKind::Lru, workers_count, dedup)
     }
 }

@@ -29,7 +29,7 @@ use crate::limits::{PAGE_BYTES, STRIPE_BYTES};
 use crate::units::Tier;
 
 /// Words of 8 bytes that one stripe's counters take; the metrics room asserts that its counters fit.
-pub const COUNTER_WORDS_PER_STRIPE: u64 = 64;
+pub const COUNTER_WORDS_PER_STRIPE: u64 = 80;
 /// Words of 8 bytes of all latency histograms; asserted by the metrics room.
 pub const HISTOGRAM_WORDS: u64 = 16384;
 /// Words of 8 bytes of one event; asserted by the metrics room.

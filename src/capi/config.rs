@@ -265,6 +265,10 @@ pub struct kvc_config_t {
     /// Share of a file tier's hits that `KVC_ADMISSION_REUSE` may cost, in thousandths, at most 500: the more, the
     /// fewer blocks are written. Default 50.
     pub admission_loss_permille: u64,
+    /// 1 to let ticks and workers move `prefetch_confidence_permille` (between half of it and twice it, 100 to 950) and
+    /// `admission_loss_permille` (between a quarter of it and twice it, 5 to 200) towards what serves better, each only
+    /// where it is in use; else 0. A step that does not serve better is taken back. Default 0.
+    pub tuning: u64,
 }
 
 /// Why a configuration was refused. Initialise with `KVC_ERROR_INIT`.
@@ -454,6 +458,7 @@ impl kvc_config_t {
             )
             .map_err(Ok)?,
             admission_loss_permille: or(self.admission_loss_permille, default.admission_loss_permille),
+            tuning: choice("tuning", self.tuning, 1, boolean(self.tuning)).map_err(Ok)?,
             ..default
         };
         if self.geometries_count > limits::GEOMETRIES_COUNT_MAX as u64 {
@@ -639,6 +644,7 @@ pub unsafe extern "C" fn kvc_config_init(config: *mut kvc_config_t) -> kvc_statu
             prefetch_successors_count: default.prefetch.successors_count,
             prefetch_confidence_permille: default.prefetch.confidence_permille,
             admission_loss_permille: default.admission_loss_permille,
+            tuning: default.tuning.into(),
             ..zeroed()
         });
         Ok(())
@@ -648,7 +654,7 @@ pub unsafe extern "C" fn kvc_config_init(config: *mut kvc_config_t) -> kvc_statu
 // A program that was compiled against the first version has a shorter struct: what it has stays where it was.
 const _: () = {
     assert!(core::mem::offset_of!(kvc_config_t, nvme_path) as u64 == kvc_config_t::SIZE_FIRST);
-    assert!(size_of::<kvc_config_t>() == 480);
+    assert!(size_of::<kvc_config_t>() == 488);
     assert!(size_of::<kvc_error_t>() as u64 == kvc_error_t::SIZE_FIRST);
 };
 

@@ -170,6 +170,16 @@ pub struct kvc_stats_t {
     pub prefetches_wasted: u64,
     /// Milliseconds from copying up ahead of use to the use, of all blocks together.
     pub prefetch_lead_ms: u64,
+    /// Steps of a threshold that were tried (`tuning`).
+    pub tuning_tried: u64,
+    /// Steps that served better and were kept.
+    pub tuning_kept: u64,
+    /// Steps that did not and were taken back.
+    pub tuning_taken_back: u64,
+    /// Now: least probability at which a block is copied up ahead of use, in thousandths; 0 where prefetching is off.
+    pub tuning_confidence_permille: u64,
+    /// Now: hits that admission by reuse may cost, in thousandths; 0 where no file tier admits by reuse.
+    pub tuning_admission_loss_permille: u64,
 }
 
 /// What fits into the engine; does not change while it is open. Initialise with `KVC_CAPACITY_INIT`.
@@ -273,6 +283,9 @@ impl kvc_stats_t {
         prefetches_late = PrefetchesLate,
         prefetches_wasted = PrefetchesWasted,
         prefetch_lead_ms = PrefetchLeadMs,
+        tuning_tried = TuningTried,
+        tuning_kept = TuningKept,
+        tuning_taken_back = TuningTakenBack,
         }
         #[cfg(test)]
         tests::every_counter_is_there(COUNTERS);
@@ -284,6 +297,8 @@ impl kvc_stats_t {
         target.lanes_open = stats.lanes_open;
         target.event_sequence_next = stats.event_sequence_next;
         target.dedup_bytes_saved = stats.dedup_bytes_saved;
+        target.tuning_confidence_permille = stats.tuning_confidence_permille;
+        target.tuning_admission_loss_permille = stats.tuning_admission_loss_permille;
         target
     }
 }
@@ -372,7 +387,7 @@ mod tests {
         let cache = crate::host::Cache::open(&config).unwrap();
         let stats = kvc_stats_t::new(&cache.stats());
         assert_eq!((stats.ticks, stats.blocks_damaged), (0, 0));
-        // A field for each counter, the size, and ten that are no counters.
-        assert_eq!(size_of::<kvc_stats_t>() / 8, 1 + Counter::COUNT + 10);
+        // A field for each counter, the size, and twelve that are no counters.
+        assert_eq!(size_of::<kvc_stats_t>() / 8, 1 + Counter::COUNT + 12);
     }
 }

@@ -198,6 +198,9 @@ pub struct Config {
     pub prefetch: Prefetch,
     /// Hits in the file tiers that [`Admission::Reuse`] may cost, in thousandths, 1 to 500.
     pub admission_loss_permille: u64,
+    /// Whether ticks move thresholds towards what serves better: the confidence of prefetching and what admission may
+    /// lose, each only where it is in use and within limits around what is configured.
+    pub tuning: bool,
 }
 
 impl Default for Config {
@@ -234,6 +237,7 @@ impl Default for Config {
             geometries: [None; limits::GEOMETRIES_COUNT_MAX],
             prefetch: Prefetch::OFF,
             admission_loss_permille: 50,
+            tuning: false,
         }
     }
 }
@@ -247,6 +251,13 @@ impl Config {
             limits::CACHE_LINE_BYTES
         };
         self.block_bytes.div_ceil(unit) * unit
+    }
+
+    /// Whether a file tier that there is admits by reuse.
+    pub fn admits_by_reuse(&self) -> bool {
+        [self.nvme, self.disk]
+            .iter()
+            .any(|tier| tier.bytes != 0 && tier.admission == Admission::Reuse)
     }
 
     /// Most blocks in memory for each slot.

@@ -36,6 +36,9 @@ pub(crate) struct Control {
     /// Next page that a lazy prefault touches, in bytes from the start of the arena.
     pub(crate) prefault_offset: CachePadded<AtomicU64>,
     pub(crate) shared: CachePadded<SharedTotals>,
+    /// The thresholds as tuning has them, in thousandths; 0 is what is configured. The pump's turn writes them.
+    pub(crate) confidence_permille: CachePadded<AtomicU64>,
+    pub(crate) admission_loss_permille: CachePadded<AtomicU64>,
     /// 1 once the engine was shut down.
     pub(crate) shutdown: CachePadded<AtomicU32>,
 }

@@ -382,7 +382,8 @@ impl Engine<'_> {
         if foresight.settings.turns && now_ms >= foresight.get(desk::POLLED) + POLL_MS {
             foresight.set(desk::POLLED, now_ms);
             let mut wishes = [Wish::default(); WISHES_MAX];
-            let count = foresight.planner.poll(now_ms, &mut wishes);
+            let planner = foresight.planner.with_confidence(self.confidence_permille() as u32);
+            let count = planner.poll(now_ms, &mut wishes);
             for wish in &wishes[..count] {
                 self.counters.add(self.stripe(), Counter::PrefetchWishes, 1);
                 foresight.push_wish(wish);
@@ -472,7 +473,7 @@ impl Engine<'_> {
 
     /// Raises what the patterns expect after a use.
     fn follow(&self, foresight: &Foresight<'_>, (index, name): (u32, u64), namespace: u64, now_ms: u64) {
-        let confidence = foresight.settings.confidence_permille as u32;
+        let confidence = self.confidence_permille() as u32;
         if foresight.settings.successors {
             let (mut at, mut sure) = (name, 1000_u32);
             for _ in 0..SUCCESSORS_AHEAD {

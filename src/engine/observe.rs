@@ -33,6 +33,10 @@ pub struct Stats {
     pub event_sequence_next: u64,
     /// Bytes of blocks in memory that share another block's slot instead of taking one of their own.
     pub dedup_bytes_saved: u64,
+    /// Least probability at which something is raised ahead of its use, in thousandths; 0 where prefetching is off.
+    pub tuning_confidence_permille: u64,
+    /// Hits that admission by reuse may cost, in thousandths; 0 where no file tier admits by reuse.
+    pub tuning_admission_loss_permille: u64,
 }
 
 impl Stats {
@@ -172,6 +176,16 @@ impl Engine<'_> {
             lanes_open: self.lanes.open_count(),
             event_sequence_next: self.events.next_sequence(),
             dedup_bytes_saved: self.cpu.bytes_saved(),
+            tuning_confidence_permille: if self.config.prefetch.is_on() {
+                self.confidence_permille()
+            } else {
+                0
+            },
+            tuning_admission_loss_permille: if self.config.admits_by_reuse() {
+                self.admission_loss_permille()
+            } else {
+                0
+            },
         }
     }
 

@@ -97,6 +97,9 @@ counters! {
     PrefetchesLate, "prefetches_late", "Blocks that were wished and asked for before they could be copied up.";
     PrefetchesWasted, "prefetches_wasted", "Blocks copied up ahead of use and evicted without one.";
     PrefetchLeadMs, "prefetch_lead_ms", "Milliseconds from copying up ahead of use to the use, of all blocks together.";
+    TuningTried, "tuning_tried", "Steps of a threshold that were tried.";
+    TuningKept, "tuning_kept", "Steps of a threshold that served better and were kept.";
+    TuningTakenBack, "tuning_taken_back", "Steps of a threshold that did not and were taken back.";
 }
 
 impl Counter {

@@ -9,6 +9,7 @@
 
 mod adaptive;
 mod arc;
+mod climber;
 mod gdsf;
 mod ghosts;
 mod hazard;
@@ -29,6 +30,8 @@ use crate::sync::atomic::{AtomicU32, AtomicU64};
 pub(crate) use crate::budget::Needs;
 pub(crate) use adaptive::Adaptive;
 pub(crate) use arc::Arc;
+pub(crate) use climber::{ADMISSION_LOSS, CONFIDENCE};
+pub use climber::{Climber, Outcome, Threshold};
 pub(crate) use gdsf::Gdsf;
 pub(crate) use hazard::Hazard;
 pub(crate) use importance::Importance;

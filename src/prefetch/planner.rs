@@ -173,6 +173,14 @@ impl<'m> Planner<'m> {
         }
     }
 
+    /// The same planner, which wishes what comes with another probability.
+    pub fn with_confidence(self, confidence_permille: u32) -> Self {
+        Self {
+            confidence: confidence_permille as f32 / 1000.0,
+            ..self
+        }
+    }
+
     fn life(&self) -> LifeTable<'m> {
         LifeTable::new(self.life)
     }

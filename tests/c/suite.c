@@ -298,6 +298,8 @@ static void refusals(void) {
         {offsetof(kvc_config_t, slots_free_high_permille), 501, "slots_free_high_permille"},
         {offsetof(kvc_config_t, write_wait_ms), UINT64_MAX - 1, "write_wait_ms"},
         {offsetof(kvc_config_t, dedup), 2, "dedup"},
+        {offsetof(kvc_config_t, tuning), 2, "tuning"},
+        {offsetof(kvc_config_t, admission_loss_permille), 501, "admission_loss_permille"},
     };
     for (size_t i = 0; i < COUNT(fields); i++) {
         config = config_small();

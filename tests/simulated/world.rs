@@ -133,6 +133,7 @@ pub fn config(dice: &mut Dice) -> Config {
             confidence_permille: 1,
             ..Prefetch::OFF
         },
+        tuning: below,
         ..Config::default()
     }
 }

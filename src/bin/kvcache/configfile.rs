@@ -172,6 +172,7 @@ const FIELDS: &[Field] = fields! {
     "prefetch_bytes", Kind::Bytes, |config, value| config.prefetch.bytes = value;
     "prefetch_bytes_per_second", Kind::Bytes, |config, value| config.prefetch.bytes_per_second = value;
     "admission_loss_permille", Kind::Count, |config, value| config.admission_loss_permille = value;
+    "tuning", Kind::Flag, |config, value| config.tuning = value != 0;
 };
 
 fn admission(tier: &mut FileTier, code: u64) {

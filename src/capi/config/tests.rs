@@ -55,6 +55,7 @@ fn fields_of_the_file_tiers_arrive_where_they_belong() {
     (config.slots_free_low_permille, config.slots_free_high_permille) = (KVC_NONE, 30);
     config.write_wait_ms = KVC_NONE;
     config.dedup = 1;
+    (config.admission_loss_permille, config.tuning) = (70, 1);
     (config.nvme_path, config.disk_path) = (c"first".as_ptr(), c"second".as_ptr());
     let codec = kvc_codec_config_t {
         struct_size: size_of::<kvc_codec_config_t>() as u64,
@@ -102,6 +103,7 @@ fn fields_of_the_file_tiers_arrive_where_they_belong() {
     assert_eq!((inner.io_engine, inner.file_overwrite), (IoEngine::Positional, true));
     assert_eq!((inner.slots_free_low_permille, inner.slots_free_high_permille), (0, 30));
     assert_eq!((inner.write_wait_ms, inner.dedup), (0, true));
+    assert_eq!((inner.admission_loss_permille, inner.tuning), (70, true));
     assert_eq!(
         (paths.nvme, paths.disk),
         (Some(Path::new("first")), Some(Path::new("second")))
@@ -109,7 +111,8 @@ fn fields_of_the_file_tiers_arrive_where_they_belong() {
     assert_eq!(paths.tables, Some(&b"tables"[..]));
 
     type Change = fn(&mut kvc_config_t);
-    let bad: [(&str, Change); 7] = [
+    let bad: [(&str, Change); 8] = [
+        ("tuning", |c| c.tuning = 2),
         ("nvme_admission", |c| c.nvme_admission = 4),
         ("disk_admission", |c| c.disk_admission = 4),
         ("write_policy", |c| c.write_policy = 3),

@@ -33,6 +33,7 @@ mod segment;
 mod store;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod tuning;
 mod word;
 mod write;
 

@@ -5,6 +5,7 @@ use core::cell::Cell;
 use super::coder::Coder;
 use super::queue::Queue;
 use super::store::Store;
+use super::tuning::Tuning;
 use super::word::{MOVING, READING, WRITING};
 use super::{COUNTERS, Lower, TIERS};
 use crate::block::BlockRef;
@@ -26,6 +27,7 @@ pub(super) struct Pump<'m> {
     /// How often `writes` was empty and filled again from the inbox.
     pub(super) drains_count: u32,
     pub(super) filter: Reuse,
+    pub(super) tuning: Option<Tuning>,
     /// Whether room is being made up to the upper watermark.
     pub(super) making_room: bool,
     /// Blocks of which a write is under way that gives their slots free.
@@ -151,6 +153,7 @@ impl Engine<'_> {
             store.log.hand_over();
         }
         self.push_out(lower, pump, done != 0);
+        self.tune(pump);
         done
     }
 

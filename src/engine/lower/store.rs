@@ -15,6 +15,7 @@ use super::coder::{Coder, Quality};
 use super::floor::Floors;
 use super::pump::{Movement, Pump};
 use super::queue::Queue;
+use super::tuning::Tuning;
 use super::{Devices, Face, Lower, TIERS, TierWord};
 use crate::arena::Arena;
 use crate::budget::{Part, Plan};
@@ -165,6 +166,7 @@ pub(in crate::engine) unsafe fn open<'m>(
         writes: Queue::new(writes),
         drains_count: 0,
         filter,
+        tuning: Tuning::new(config),
         making_room: false,
         write_backs: 0,
         coder,

@@ -32,9 +32,11 @@ proptest! {
     fn what_is_refused_is_the_beginning_of_a_sorted_list(
         kinds in prop::collection::vec((0_u32..200, 0_u32..200), KINDS),
         caution_permille in CAUTION_MIN..=PERMILLE,
+        loss_permille in 1_u64..=500,
     ) {
         let mut reuse = Reuse::new(1);
         reuse.caution_permille = caution_permille;
+        reuse.set_loss_permille(loss_permille);
         for (kind, (seen, asked)) in kinds.iter().enumerate() {
             (reuse.seen[kind], reuse.asked[kind]) = (*seen, *asked);
         }
@@ -45,7 +47,7 @@ proptest! {
             product(a, b).cmp(&product(b, a)).then(a.cmp(&b))
         });
         let all: u64 = kinds.iter().map(|&(_, asked)| u64::from(asked)).sum();
-        let may = all * LOSS_PERMILLE * caution_permille / 1_000_000;
+        let may = all * loss_permille * caution_permille / 1_000_000;
         let mut sum = 0;
         let mut refused: Vec<usize> = sorted
             .into_iter()

@@ -259,7 +259,7 @@ impl<'f> Search<'f> {
         let doublings = (sizes.len() - 1 - place) as f64;
         let taken = unseen.ratio.loses_at_most(self.bounds.gain_min * doublings);
         let reason = format!(
-            "on the unseen part it loses {} ± {:.2} points against all of it; {} permits {:.2}",
+            "on the unseen part it changes hits by {} ± {:.2} points against all of it; {} may cost {:.2}",
             points(unseen.ratio.mean),
             100.0 * unseen.ratio.noise,
             if doublings == 1.0 {
