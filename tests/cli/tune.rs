@@ -301,7 +301,7 @@ fn a_replay_with_bytes_takes_its_tiers_from_a_configuration() {
     );
     assert_eq!(
         (&json["tiers"]["nvme"]["io"], &json["misses"]),
-        (&json!("positional"), &json!(120)),
+        (&json!("pread"), &json!(120)),
         "{json}"
     );
     assert!(json["hits"]["nvme"].as_u64() > Some(100), "{json}");

@@ -97,9 +97,6 @@ impl Configuration {
     /// The same as arguments of `kvcache plan`: the fields' names with dashes.
     pub fn arguments(&self) -> String {
         let mut text = String::from("kvcache plan");
-        let Ok(serde_json::Value::Object(_)) = serde_json::to_value(self) else {
-            return text;
-        };
         let mut add = |name: &str, value: Option<String>| {
             if let Some(value) = value {
                 text += &format!(" --{name} {value}");
