@@ -40,8 +40,8 @@ enum Action {
     /// Replays a trace of requests through memory, NVMe and disk with real bytes, and checks every one that comes back;
     /// or through policies alone, to compare them
     Replay(replay::ReplayArgs),
-    /// Searches sizes, policy, admission and prefetching by replay, and keeps what holds on a part of the trace that the
-    /// search did not see
+    /// Searches sizes, policy, admission and prefetching by replay, and keeps what holds on a part of the trace that it
+    /// did not search
     Tune(tune::TuneArgs),
     /// Verifies the file of a tier: exits with 0 where all is well, 1 where something is damaged, 2 where it is none
     Check(tierfile::CheckArgs),

@@ -257,8 +257,8 @@ impl Report {
     /// For people.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "{}: {} requests, {} blocks of {} tokens\nsearched on the first {} requests ({} blocks, {} different ones); \
-             gains are shown on the other {}, in {} slices\n",
+            "{}: {} requests, {} blocks of {} tokens\nsearched on the first {} requests ({} blocks, {} different \
+             ones); gains are shown on the other {}, in {} slices\n",
             self.trace,
             self.requests,
             self.accesses,

@@ -353,12 +353,12 @@ impl<'f> Search<'f> {
             return Ok(());
         };
         let unseen = self.compare(Trial::Tiers(settled), Trial::Tiers(setups[best]), false)?;
-        let fewer = unseen.writes.loses_at_most(1.0) && unseen.writes.mean + unseen.writes.noise < 0.0;
+        let fewer = unseen.writes.mean + unseen.writes.noise < 0.0;
         let taken =
             fewer && unseen.writes.mean <= -WRITES_SPARED_MIN && unseen.ratio.loses_at_most(self.bounds.gain_min);
         let reason = format!(
-            "on the unseen part it changes writes by {:+.1} ± {:.1} % and hits by {} ± {:.2} points; {:.2} may be lost, \
-             with what chance may hide",
+            "on the unseen part it changes writes by {:+.1} ± {:.1} % and hits by {} ± {:.2} points; {:.2} may be \
+             lost, with what chance may hide",
             100.0 * unseen.writes.mean,
             100.0 * unseen.writes.noise,
             points(unseen.ratio.mean),
