@@ -5,10 +5,12 @@
 //! before, and the last block was perhaps not full then. Otherwise it begins a row, in the place of the one that has
 //! been silent longest among a few.
 //!
-//! [`Planner::poll`] looks at each silent conversation once in each bin of its silence (`life`). Where the probability
-//! that the next request comes within the next two octaves of the silence (up to four times as long as now) reaches
-//! the confidence, the conversation is wished, until then; where it stays that likely, the wish is made anew when its
-//! bin is over. A wish lapses by itself, and falls when the request comes or the conversation is cancelled.
+//! [`Planner::poll`] looks at each silent conversation once in each bin of its silence (`life`), part by part: what
+//! several of its requests asked for, what is new, its last block. Where the probability that the next request comes
+//! and asks for a part within an hour and a half of silence, or within two octaves of a longer one, reaches the
+//! confidence, the conversation is wished until then, up to the last such part; where it stays that likely, the wish is
+//! made anew when its bin is over. A wish lapses by itself, and falls when the request comes or the conversation is
+//! cancelled.
 
 use super::life::{BINS_COUNT, LifeTable, PART_TAIL, Shape, bin_of, class_of, edge_ms, part_new, part_used};
 use crate::sync::atomic::{AtomicU64, Ordering};

@@ -62,7 +62,7 @@ fn a_conversation_is_wished_before_it_is_due_and_not_after_it_came() {
         let planner = Planner::new(&words, 600);
         let start_ms = taught(&planner, ids);
         let id = if ids { 9999 } else { 0 };
-        let mut row = 0;
+        let (mut row, mut lapse_ms) = (0, 0);
         let mut now_ms = start_ms;
         let keys = chain(9999, 34);
         for turn in 0..6 {
@@ -79,10 +79,12 @@ fn a_conversation_is_wished_before_it_is_due_and_not_after_it_came() {
                 assert_eq!((wish.tail, wish.conversation), (keys[9 + 4 * turn], id));
                 assert!(wish.lapse_ms >= wish.due_ms && wish.probability >= 0.6);
                 assert_eq!(wish.blocks_count as usize, 10 + 4 * turn);
+                lapse_ms = wish.lapse_ms;
             }
         }
         // It does not come again: the wish lapses, and no other arises for one that is that late.
-        now_ms += 4_000_000;
+        assert!(planner.stands(row, keys[29], lapse_ms - 1));
+        now_ms = lapse_ms;
         assert!(!planner.stands(row, keys[29], now_ms));
         assert!(poll(&planner, now_ms).iter().all(|wish| wish.row != row));
     }

@@ -271,6 +271,8 @@ pub const kvc_config_t = extern struct {
     prefetch_confidence_permille: u64 = 0,
     prefetch_bytes: u64 = 0,
     prefetch_bytes_per_second: u64 = 0,
+    admission_loss_permille: u64 = 0,
+    tuning: u64 = 0,
 };
 
 pub const kvc_error_t = extern struct {
@@ -470,6 +472,11 @@ pub const kvc_stats_t = extern struct {
     prefetches_late: u64 = 0,
     prefetches_wasted: u64 = 0,
     prefetch_lead_ms: u64 = 0,
+    tuning_tried: u64 = 0,
+    tuning_kept: u64 = 0,
+    tuning_taken_back: u64 = 0,
+    tuning_confidence_permille: u64 = 0,
+    tuning_admission_loss_permille: u64 = 0,
 };
 
 pub const kvc_capacity_t = extern struct {

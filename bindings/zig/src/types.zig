@@ -86,7 +86,7 @@ pub const CodecId = enum(u64) {
 pub const Policy = enum(u64) {
     /// The library's default.
     default = 0,
-    /// Evict what was used least recently. The default.
+    /// Evict what was used least recently.
     lru = c.KVC_POLICY_LRU,
     /// Evict by three queues (S3-FIFO), which keeps what is used often through a scan of what is used once.
     s3fifo = c.KVC_POLICY_S3FIFO,
@@ -679,13 +679,20 @@ pub const Config = struct {
     /// Successors that KVC_PREFETCH_SUCCESSORS remembers, 4 to 65536; each costs 24 bytes of memory. Default 65536.
     prefetch_successors_count: u64 = 0,
     /// Least probability of being used at which a block is copied up ahead, in thousandths, at most 1000. Default
-    /// 500.
+    /// 290.
     prefetch_confidence_permille: u64 = 0,
     /// Most bytes of slots with blocks that were copied up ahead and not used yet, at most cpu_bytes. Default: an
     /// eighth of cpu_bytes.
     prefetch_bytes: u64 = 0,
     /// Most bytes copied up ahead in a second, and in one burst. Default 0: no bound.
     prefetch_bytes_per_second: u64 = 0,
+    /// Share of a file tier's hits that KVC_ADMISSION_REUSE may cost, in thousandths, at most 500: the more, the
+    /// fewer blocks are written. Default 50.
+    admission_loss_permille: u64 = 0,
+    /// 1 to let ticks and workers move prefetch_confidence_permille (between half of it and twice it, 100 to 950) and
+    /// admission_loss_permille (between a quarter of it and twice it, 5 to 200) towards what serves better, each only
+    /// where it is in use; else 0. A step that does not serve better is taken back. Default 0.
+    tuning: u64 = 0,
 
     /// The struct of C. It borrows what the slices and pointers of this one point to.
     pub fn raw(self: *const Config) c.kvc_config_t {
@@ -748,6 +755,8 @@ pub const Config = struct {
             .prefetch_confidence_permille = self.prefetch_confidence_permille,
             .prefetch_bytes = self.prefetch_bytes,
             .prefetch_bytes_per_second = self.prefetch_bytes_per_second,
+            .admission_loss_permille = self.admission_loss_permille,
+            .tuning = self.tuning,
         };
     }
 
@@ -802,6 +811,8 @@ pub const Config = struct {
             .prefetch_confidence_permille = from.prefetch_confidence_permille,
             .prefetch_bytes = from.prefetch_bytes,
             .prefetch_bytes_per_second = from.prefetch_bytes_per_second,
+            .admission_loss_permille = from.admission_loss_permille,
+            .tuning = from.tuning,
         };
     }
 
@@ -1329,6 +1340,16 @@ pub const Stats = extern struct {
     prefetches_wasted: u64 = 0,
     /// Milliseconds from copying up ahead of use to the use, of all blocks together.
     prefetch_lead_ms: u64 = 0,
+    /// Steps of a threshold that were tried (tuning).
+    tuning_tried: u64 = 0,
+    /// Steps that served better and were kept.
+    tuning_kept: u64 = 0,
+    /// Steps that did not and were taken back.
+    tuning_taken_back: u64 = 0,
+    /// Now: least probability at which a block is copied up ahead of use, in thousandths; 0 where prefetching is off.
+    tuning_confidence_permille: u64 = 0,
+    /// Now: hits that admission by reuse may cost, in thousandths; 0 where no file tier admits by reuse.
+    tuning_admission_loss_permille: u64 = 0,
 };
 
 /// What fits into the engine; does not change while it is open.

@@ -256,6 +256,8 @@ const entry_t layout_entries[] = {
     {"kvc_config_t.prefetch_confidence_permille", offsetof(kvc_config_t, prefetch_confidence_permille)},
     {"kvc_config_t.prefetch_bytes", offsetof(kvc_config_t, prefetch_bytes)},
     {"kvc_config_t.prefetch_bytes_per_second", offsetof(kvc_config_t, prefetch_bytes_per_second)},
+    {"kvc_config_t.admission_loss_permille", offsetof(kvc_config_t, admission_loss_permille)},
+    {"kvc_config_t.tuning", offsetof(kvc_config_t, tuning)},
     {"kvc_error_t", sizeof(kvc_error_t)},
     {"kvc_error_t.struct_size", offsetof(kvc_error_t, struct_size)},
     {"kvc_error_t.status", offsetof(kvc_error_t, status)},
@@ -433,6 +435,11 @@ const entry_t layout_entries[] = {
     {"kvc_stats_t.prefetches_late", offsetof(kvc_stats_t, prefetches_late)},
     {"kvc_stats_t.prefetches_wasted", offsetof(kvc_stats_t, prefetches_wasted)},
     {"kvc_stats_t.prefetch_lead_ms", offsetof(kvc_stats_t, prefetch_lead_ms)},
+    {"kvc_stats_t.tuning_tried", offsetof(kvc_stats_t, tuning_tried)},
+    {"kvc_stats_t.tuning_kept", offsetof(kvc_stats_t, tuning_kept)},
+    {"kvc_stats_t.tuning_taken_back", offsetof(kvc_stats_t, tuning_taken_back)},
+    {"kvc_stats_t.tuning_confidence_permille", offsetof(kvc_stats_t, tuning_confidence_permille)},
+    {"kvc_stats_t.tuning_admission_loss_permille", offsetof(kvc_stats_t, tuning_admission_loss_permille)},
     {"kvc_capacity_t", sizeof(kvc_capacity_t)},
     {"kvc_capacity_t.struct_size", offsetof(kvc_capacity_t, struct_size)},
     {"kvc_capacity_t.blocks_count", offsetof(kvc_capacity_t, blocks_count)},
@@ -526,7 +533,7 @@ const entry_t layout_entries[] = {
     {"kvc_codec_tables_info_t.digest", offsetof(kvc_codec_tables_info_t, digest)},
 };
 
-const uint64_t layout_entries_count = 513;
+const uint64_t layout_entries_count = 520;
 
 typedef uint32_t (*type_kvc_abi_version)(void);
 extern const type_kvc_abi_version pointer_kvc_abi_version;

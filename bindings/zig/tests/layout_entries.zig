@@ -418,6 +418,11 @@ pub const entries = [_]Entry{
         .name = "kvc_config_t.prefetch_bytes_per_second",
         .value = @offsetOf(c.kvc_config_t, "prefetch_bytes_per_second"),
     },
+    .{
+        .name = "kvc_config_t.admission_loss_permille",
+        .value = @offsetOf(c.kvc_config_t, "admission_loss_permille"),
+    },
+    .{ .name = "kvc_config_t.tuning", .value = @offsetOf(c.kvc_config_t, "tuning") },
     .{ .name = "kvc_error_t", .value = @sizeOf(c.kvc_error_t), .typed = @sizeOf(kvcache.Diagnostics) },
     .{
         .name = "kvc_error_t.struct_size",
@@ -1226,6 +1231,31 @@ pub const entries = [_]Entry{
         .name = "kvc_stats_t.prefetch_lead_ms",
         .value = @offsetOf(c.kvc_stats_t, "prefetch_lead_ms"),
         .typed = @offsetOf(kvcache.Stats, "prefetch_lead_ms"),
+    },
+    .{
+        .name = "kvc_stats_t.tuning_tried",
+        .value = @offsetOf(c.kvc_stats_t, "tuning_tried"),
+        .typed = @offsetOf(kvcache.Stats, "tuning_tried"),
+    },
+    .{
+        .name = "kvc_stats_t.tuning_kept",
+        .value = @offsetOf(c.kvc_stats_t, "tuning_kept"),
+        .typed = @offsetOf(kvcache.Stats, "tuning_kept"),
+    },
+    .{
+        .name = "kvc_stats_t.tuning_taken_back",
+        .value = @offsetOf(c.kvc_stats_t, "tuning_taken_back"),
+        .typed = @offsetOf(kvcache.Stats, "tuning_taken_back"),
+    },
+    .{
+        .name = "kvc_stats_t.tuning_confidence_permille",
+        .value = @offsetOf(c.kvc_stats_t, "tuning_confidence_permille"),
+        .typed = @offsetOf(kvcache.Stats, "tuning_confidence_permille"),
+    },
+    .{
+        .name = "kvc_stats_t.tuning_admission_loss_permille",
+        .value = @offsetOf(c.kvc_stats_t, "tuning_admission_loss_permille"),
+        .typed = @offsetOf(kvcache.Stats, "tuning_admission_loss_permille"),
     },
     .{ .name = "kvc_capacity_t", .value = @sizeOf(c.kvc_capacity_t), .typed = @sizeOf(kvcache.Capacity) },
     .{

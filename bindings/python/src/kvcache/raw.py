@@ -175,7 +175,7 @@ KVC_CODEC_LAYERS_COUNT_MAX: Final = 8
 KVC_NONE: Final = 2**64 - 1
 """"None of it" in those fields of the configuration where zero means a default."""
 KVC_POLICY_LRU: Final = 1
-"""Evict what was used least recently. The default."""
+"""Evict what was used least recently."""
 KVC_POLICY_S3FIFO: Final = 2
 """Evict by three queues (S3-FIFO), which keeps what is used often through a scan of what is used once."""
 KVC_POLICY_LFU: Final = 3
@@ -550,6 +550,8 @@ class kvc_config_t(Structure):
         ("prefetch_confidence_permille", c_uint64),
         ("prefetch_bytes", c_uint64),
         ("prefetch_bytes_per_second", c_uint64),
+        ("admission_loss_permille", c_uint64),
+        ("tuning", c_uint64),
     ]
     struct_size: int
     """Bytes of this struct as the caller knows it."""
@@ -669,6 +671,10 @@ class kvc_config_t(Structure):
     """Most bytes of slots with blocks that were copied up ahead and not used yet, at most cpu_bytes. Default: ..."""
     prefetch_bytes_per_second: int
     """Most bytes copied up ahead in a second, and in one burst. Default 0: no bound."""
+    admission_loss_permille: int
+    """Share of a file tier's hits that KVC_ADMISSION_REUSE may cost, in thousandths, at most 500: the more, ..."""
+    tuning: int
+    """1 to let ticks and workers move prefetch_confidence_permille (between half of it and twice it, 100 to ..."""
 
 
 class kvc_error_t(Structure):
@@ -1093,6 +1099,11 @@ class kvc_stats_t(Structure):
         ("prefetches_late", c_uint64),
         ("prefetches_wasted", c_uint64),
         ("prefetch_lead_ms", c_uint64),
+        ("tuning_tried", c_uint64),
+        ("tuning_kept", c_uint64),
+        ("tuning_taken_back", c_uint64),
+        ("tuning_confidence_permille", c_uint64),
+        ("tuning_admission_loss_permille", c_uint64),
     ]
     struct_size: int
     """Bytes of this struct as the caller knows it."""
@@ -1244,6 +1255,16 @@ class kvc_stats_t(Structure):
     """Blocks copied up ahead of use and evicted without one."""
     prefetch_lead_ms: int
     """Milliseconds from copying up ahead of use to the use, of all blocks together."""
+    tuning_tried: int
+    """Steps of a threshold that were tried (tuning)."""
+    tuning_kept: int
+    """Steps that served better and were kept."""
+    tuning_taken_back: int
+    """Steps that did not and were taken back."""
+    tuning_confidence_permille: int
+    """Now: least probability at which a block is copied up ahead of use, in thousandths; 0 where prefetching ..."""
+    tuning_admission_loss_permille: int
+    """Now: hits that admission by reuse may cost, in thousandths; 0 where no file tier admits by reuse."""
 
 
 class kvc_capacity_t(Structure):
@@ -1761,11 +1782,11 @@ SIZES: Final[dict[str, int]] = {
     "kvc_event_t": 64,
     "kvc_component_t": 80,
     "kvc_geometry_t": 56,
-    "kvc_config_t": 472,
+    "kvc_config_t": 488,
     "kvc_plan_t": 2760,
     "kvc_error_t": 336,
     "kvc_put_info_t": 96,
-    "kvc_stats_t": 600,
+    "kvc_stats_t": 640,
     "kvc_capacity_t": 64,
     "kvc_histogram_t": 64,
     "kvc_pin_info_t": 64,
