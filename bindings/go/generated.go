@@ -233,7 +233,7 @@ type Policy uint64
 
 // Values of Policy.
 const (
-	// Evict what was used least recently. The default.
+	// Evict what was used least recently.
 	PolicyLRU Policy = C.KVC_POLICY_LRU
 	// Evict by three queues (S3-FIFO), which keeps what is used often through a scan of what is used once.
 	PolicyS3FIFO Policy = C.KVC_POLICY_S3FIFO
@@ -856,6 +856,16 @@ type Stats struct {
 	PrefetchesWasted uint64
 	// Milliseconds from copying up ahead of use to the use, of all blocks together.
 	PrefetchLeadMs uint64
+	// Steps of a threshold that were tried (tuning).
+	TuningTried uint64
+	// Steps that served better and were kept.
+	TuningKept uint64
+	// Steps that did not and were taken back.
+	TuningTakenBack uint64
+	// Now: least probability at which a block is copied up ahead of use, in thousandths; 0 where prefetching is off.
+	TuningConfidencePermille uint64
+	// Now: hits that admission by reuse may cost, in thousandths; 0 where no file tier admits by reuse.
+	TuningAdmissionLossPermille uint64
 }
 
 // The bytes of Stats are those of kvc_stats_t; a difference does not compile.
@@ -935,6 +945,11 @@ var (
 	_ = [1]byte{}[unsafe.Offsetof(Stats{}.PrefetchesLate)-unsafe.Offsetof(C.kvc_stats_t{}.prefetches_late)]
 	_ = [1]byte{}[unsafe.Offsetof(Stats{}.PrefetchesWasted)-unsafe.Offsetof(C.kvc_stats_t{}.prefetches_wasted)]
 	_ = [1]byte{}[unsafe.Offsetof(Stats{}.PrefetchLeadMs)-unsafe.Offsetof(C.kvc_stats_t{}.prefetch_lead_ms)]
+	_ = [1]byte{}[unsafe.Offsetof(Stats{}.TuningTried)-unsafe.Offsetof(C.kvc_stats_t{}.tuning_tried)]
+	_ = [1]byte{}[unsafe.Offsetof(Stats{}.TuningKept)-unsafe.Offsetof(C.kvc_stats_t{}.tuning_kept)]
+	_ = [1]byte{}[unsafe.Offsetof(Stats{}.TuningTakenBack)-unsafe.Offsetof(C.kvc_stats_t{}.tuning_taken_back)]
+	_ = [1]byte{}[unsafe.Offsetof(Stats{}.TuningConfidencePermille)-unsafe.Offsetof(C.kvc_stats_t{}.tuning_confidence_permille)]
+	_ = [1]byte{}[unsafe.Offsetof(Stats{}.TuningAdmissionLossPermille)-unsafe.Offsetof(C.kvc_stats_t{}.tuning_admission_loss_permille)]
 )
 
 // Capacity: What fits into the engine; does not change while it is open.
@@ -1405,13 +1420,20 @@ type Config struct {
 	PrefetchConversationsCount uint64
 	// Successors that PrefetchSuccessors remembers, 4 to 65536; each costs 24 bytes of memory. Default 65536.
 	PrefetchSuccessorsCount uint64
-	// Least probability of being used at which a block is copied up ahead, in thousandths, at most 1000. Default 500.
+	// Least probability of being used at which a block is copied up ahead, in thousandths, at most 1000. Default 290.
 	PrefetchConfidencePermille uint64
 	// Most bytes of slots with blocks that were copied up ahead and not used yet, at most CPUBytes. Default: an eighth
 	// of CPUBytes.
 	PrefetchBytes uint64
 	// Most bytes copied up ahead in a second, and in one burst. Default 0: no bound.
 	PrefetchBytesPerSecond uint64
+	// Share of a file tier's hits that AdmissionReuse may cost, in thousandths, at most 500: the more, the fewer blocks
+	// are written. Default 50.
+	AdmissionLossPermille uint64
+	// 1 to let ticks and workers move PrefetchConfidencePermille (between half of it and twice it, 100 to 950) and
+	// AdmissionLossPermille (between a quarter of it and twice it, 5 to 200) towards what serves better, each only
+	// where it is in use; else 0. A step that does not serve better is taken back. Default 0.
+	Tuning bool
 }
 
 // fill copies the plain fields into a struct of the library.
@@ -1464,6 +1486,8 @@ func (s *Config) fill(p *C.kvc_config_t) {
 	p.prefetch_confidence_permille = C.uint64_t(s.PrefetchConfidencePermille)
 	p.prefetch_bytes = C.uint64_t(s.PrefetchBytes)
 	p.prefetch_bytes_per_second = C.uint64_t(s.PrefetchBytesPerSecond)
+	p.admission_loss_permille = C.uint64_t(s.AdmissionLossPermille)
+	p.tuning = bit(s.Tuning)
 }
 
 // take copies the plain fields out of a struct of the library.
@@ -1516,6 +1540,8 @@ func (s *Config) take(p *C.kvc_config_t) {
 	s.PrefetchConfidencePermille = uint64(p.prefetch_confidence_permille)
 	s.PrefetchBytes = uint64(p.prefetch_bytes)
 	s.PrefetchBytesPerSecond = uint64(p.prefetch_bytes_per_second)
+	s.AdmissionLossPermille = uint64(p.admission_loss_permille)
+	s.Tuning = p.tuning != 0
 }
 
 // PutInfo: What a put says about its block, for the policy to decide by.

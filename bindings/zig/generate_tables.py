@@ -56,6 +56,7 @@ FIELD_TYPES = {
     "policy": "Policy", "huge_pages": "HugePages", "prefault": "Prefault", "clock": "Clock",
     "nvme_admission": "Admission", "disk_admission": "Admission", "write_policy": "WritePolicy", "damage": "Damage",
     "io_engine": "IoEngine", "prefetch": "Prefetch", "memory_lock": "bool", "file_overwrite": "bool", "dedup": "bool",
+    "tuning": "bool",
     "dtype": "Dtype", "order": "Order", "planes": "Planes", "rope": "Rope", "state": "TierState",
     "opcode": "Opcode", "status": "Status", "kind": "EventKind", "event.tier": "Tier", "put_info.flags": "PutFlags",
     "codec_config.codec_key": "CodecId", "codec_config.codec_value": "CodecId", "codec_config.key_mean": "Switch",

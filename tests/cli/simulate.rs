@@ -129,7 +129,8 @@ fn what_the_next_turn_needs_is_raised_beside_the_policy() {
         let mut request = |time_ms: u64, session: u64, ids: Vec<u64>| {
             let tokens = ids.len() * 64;
             text += &format!(
-                "{{\"timestamp\":{time_ms},\"input_length\":{tokens},\"output_length\":1,\"hash_ids\":{ids:?},\"session\":{session}}}\n"
+                "{{\"timestamp\":{time_ms},\"input_length\":{tokens},\"output_length\":1,\"hash_ids\":{ids:?},\
+                 \"session\":{session}}}\n"
             );
         };
         request(round * 120_000, 1, (0..10).collect());

@@ -692,7 +692,7 @@ pub const Config = struct {
     /// 1 to let ticks and workers move prefetch_confidence_permille (between half of it and twice it, 100 to 950) and
     /// admission_loss_permille (between a quarter of it and twice it, 5 to 200) towards what serves better, each only
     /// where it is in use; else 0. A step that does not serve better is taken back. Default 0.
-    tuning: u64 = 0,
+    tuning: bool = false,
 
     /// The struct of C. It borrows what the slices and pointers of this one point to.
     pub fn raw(self: *const Config) c.kvc_config_t {
@@ -756,7 +756,7 @@ pub const Config = struct {
             .prefetch_bytes = self.prefetch_bytes,
             .prefetch_bytes_per_second = self.prefetch_bytes_per_second,
             .admission_loss_permille = self.admission_loss_permille,
-            .tuning = self.tuning,
+            .tuning = @intFromBool(self.tuning),
         };
     }
 
@@ -812,7 +812,7 @@ pub const Config = struct {
             .prefetch_bytes = from.prefetch_bytes,
             .prefetch_bytes_per_second = from.prefetch_bytes_per_second,
             .admission_loss_permille = from.admission_loss_permille,
-            .tuning = from.tuning,
+            .tuning = from.tuning != 0,
         };
     }
 

@@ -87,7 +87,7 @@ var structures = []structure{
 		"nvme_path": "=NVMePath string", "nvme_admission": "Admission", "disk_path": "=DiskPath string",
 		"disk_admission": "Admission", "write_policy": "WritePolicy", "damage": "Damage", "io_engine": "IOEngine",
 		"file_overwrite": "bool", "nvme_codec": "=NVMeCodec *CodecConfig", "disk_codec": "=DiskCodec *CodecConfig",
-		"codec_tables": "=CodecTables []byte", "codec_tables_bytes": "", "dedup": "bool", "prefetch": "PrefetchKinds"}},
+		"codec_tables": "=CodecTables []byte", "codec_tables_bytes": "", "dedup": "bool", "tuning": "bool", "prefetch": "PrefetchKinds"}},
 	{"kvc_put_info_t", "PutInfo", false, map[string]string{"parent": "=Parent *Key", "flags": "PutFlags"}},
 	{"kvc_paged_t", "Paged", false, map[string]string{"order": "Order", "planes": "Planes",
 		"keys": "=Keys []Memory", "keys_count": "", "values": "=Values []Memory", "values_count": ""}},

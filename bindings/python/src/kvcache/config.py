@@ -319,6 +319,8 @@ class Fields(TypedDict, total=False):
     prefetch_confidence_permille: int
     prefetch_bytes: Size
     prefetch_bytes_per_second: Size
+    admission_loss_permille: int
+    tuning: bool
 
 
 _ENUMERATIONS: Final[dict[str, type[enum.IntEnum]]] = {

@@ -14,10 +14,10 @@
 //! | lead | how long before its use a block was raised, on average |
 //!
 //! The planner sees all requests. What is raised is followed for all blocks of a trace of up to [`ACCESSES_ALL`]
-//! accesses, else for every second, fourth and so on, picked by their fingerprints, with a room that much smaller; counts
-//! are multiplied to make up for it. What was stored is known for certain for [`GENERATION_BLOCKS`] of the blocks that
-//! are followed, and in any trace for the last so many. Memory: 24 MB, up to 100 MB for that, and 12 bytes a block of
-//! the last requests of conversations, of which the first [`CHAIN_MAX`] that are followed count.
+//! accesses, else for every second, fourth and so on, picked by their fingerprints, with a room that much smaller;
+//! counts are multiplied to make up for it. What was stored is known for certain for [`GENERATION_BLOCKS`] of the
+//! blocks that are followed, and in any trace for the last so many. Besides there are 12 bytes a block of the last
+//! requests of conversations, of which the first [`CHAIN_MAX`] that are followed count.
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -374,8 +374,9 @@ mod tests {
 
     use super::*;
 
-    /// A conversation of ten blocks that comes every two minutes, or another one each time; 60 blocks of others displace
-    /// it from a tier of 40. Says what was counted over the second half, when there was something to learn from.
+    /// A conversation of ten blocks that comes every two minutes, or another one each time; 60 blocks of others
+    /// displace it from a tier of 40. Says what was counted over the second half, when there was something to learn
+    /// from.
     fn run(room_blocks: u32, accesses: u64, same: bool) -> (Counts, usize) {
         const TIER: u32 = 40;
         let storage = Shadow::storage(PolicyKind::Lru, TIER);
