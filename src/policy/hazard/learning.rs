@@ -14,7 +14,7 @@ pub(super) const PHASE_KINDS: u32 = 3;
 /// Places, or ghosts, that one step of learning looks at.
 const STEP_PLACES: u32 = 32;
 /// Fewest insertions between two rounds of learning.
-const ROUND_INSERTIONS_MIN: u32 = 1024;
+const ROUND_INSERTIONS_MIN: u32 = 2048;
 /// Blocks of a chain whose uses are learnt of when it is gone on with; of the others later.
 const PATH_BLOCKS_MAX: u32 = 4096;
 

@@ -406,7 +406,7 @@ impl<'m> Hazard<'m> {
     fn sample(&self, blocks: &impl Blocks) {
         let now_ms = blocks.now_ms() as u32;
         let victims = self.head(Head::SampledVictims) + 1;
-        if self.head(Head::SampledMs) == now_ms && victims < SAMPLE_VICTIMS && self.candidate_least().is_some() {
+        if self.head(Head::SampledMs) == now_ms && victims < SAMPLE_VICTIMS && self.has_candidate() {
             return self.set_head(Head::SampledVictims, victims);
         }
         self.set_head(Head::SampledMs, now_ms);
@@ -425,6 +425,10 @@ impl<'m> Hazard<'m> {
             self.propose(self.leaves[position as usize].load(Relaxed), blocks);
         }
         self.set_head(Head::Random, random);
+    }
+
+    fn has_candidate(&self) -> bool {
+        self.candidates.iter().step_by(2).any(|place| place.load(Relaxed) != 0)
     }
 
     /// The candidate that was worth least.
