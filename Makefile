@@ -6,10 +6,15 @@ DESTDIR ?=
 TARGET  := $(if $(CARGO_TARGET_DIR),$(CARGO_TARGET_DIR),target)
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 SONAME  := libkvcache.so.$(basename $(VERSION))
+# The folder that has libkvcache.so and libkvcache.a.
+LIBDIR  ?= $(TARGET)/release
+# Where tools go that are Python packages and that the bindings' tests need.
+VENV    := $(abspath $(TARGET))/venv
+ZIG     := [ ! -x $(VENV)/zig/bin/python3 ] || export KVC_ZIG="$${KVC_ZIG:-$(VENV)/zig/bin/python3 -m ziglang}";
 
 .DELETE_ON_ERROR:
 .PHONY: all demo test bench lint install install-library header loom fuzz-smoke soak tools clean \
-        bindings binding-cpp binding-python binding-go binding-zig
+        bindings bench-bindings binding-cpp binding-python binding-go binding-zig
 
 all: ## The shared and the static library, the header, the program.
 	$(CARGO) build --release --workspace --features cli
@@ -32,11 +37,6 @@ test: tools ## Every test: Rust, C, sanitizers, the other languages, models, fuz
 	$(MAKE) --no-print-directory fuzz-smoke
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --package kvcache --features capi
 
-# The folder that has libkvcache.so and libkvcache.a.
-LIBDIR ?= $(TARGET)/release
-# Where tools of Python packages go that the tests of bindings need.
-VENV   := $(abspath $(TARGET))/venv
-
 bindings: ## The bindings' tests, two languages at a time, and the table of their functions.
 	$(CARGO) build --release --package kvcache-c
 	ln -sf libkvcache.so $(LIBDIR)/$(SONAME)
@@ -47,13 +47,18 @@ bindings: ## The bindings' tests, two languages at a time, and the table of thei
 binding-cpp binding-go:
 	bindings/$(@:binding-%=%)/test.sh $(LIBDIR)
 
-binding-python:
+binding-python: $(VENV)/python
 	KVC_PYTHON_VENV=$(VENV)/python bindings/python/test.sh $(LIBDIR)
 
-binding-zig:
-	@[ -x $(VENV)/zig/bin/python3 ] || ! { python3 -m venv $(VENV)/zig && $(VENV)/zig/bin/pip install --quiet ziglang; } \
-	  || true
-	KVC_ZIG="$${KVC_ZIG:-$(VENV)/zig/bin/python3 -m ziglang}" bindings/zig/test.sh $(LIBDIR)
+# Where they can't be had, the tests say what they skip.
+$(VENV)/zig:
+	-python3 -m venv $@ && $@/bin/pip install --quiet ziglang || { rm -rf $@; false; }
+
+$(VENV)/python:
+	-python3 -m venv $@ && $@/bin/pip install --quiet 'setuptools>=71' pytest numpy mypy ruff auditwheel || { rm -rf $@; false; }
+
+binding-zig: $(VENV)/zig
+	$(ZIG) bindings/zig/test.sh $(LIBDIR)
 
 loom: ## Every interleaving of the lock-free structures, up to three preemptions.
 	RUSTFLAGS="--cfg loom" LOOM_MAX_PREEMPTIONS=3 CARGO_TARGET_DIR=$(TARGET)/loom \
@@ -75,11 +80,20 @@ soak: tools ## Many simulated seeds, long fuzzing, a long loop of kills; see the
 	KVC_CRASH_SECONDS=$(KVC_CRASH_SECONDS) $(CARGO) test --release --test crash -- --nocapture
 	KVC_FUZZ_SECONDS=$(KVC_FUZZ_SECONDS) KVC_FUZZ_SEED=$$RANDOM fuzz/smoke.sh
 
-bench: ## The figures of the README, as one JSON object, and the rivals in a run of their own.
+bench: tools ## The figures of the README, as JSON objects: the engine's, the rivals' in a run of their own, the bindings'.
 	$(CARGO) run --release --features cli --bin kvcache -- bench --json core
 	$(CARGO) run --release --features cli --bin kvcache -- bench --json codec
 	$(CARGO) run --release --manifest-path benches/rivals/Cargo.toml
 	$(CARGO) bench --bench core
+	$(CARGO) build --release --package kvcache-c
+	$(MAKE) --no-print-directory bench-bindings
+
+bench-bindings: $(VENV)/zig $(VENV)/python
+	ln -sf libkvcache.so $(LIBDIR)/$(SONAME)
+	bindings/cpp/bench.sh $(LIBDIR)
+	KVCACHE_LIBRARY=$(abspath $(LIBDIR))/libkvcache.so $(VENV)/python/bin/python bindings/python/bench.py
+	bindings/go/bench.sh $(LIBDIR)
+	$(ZIG) bindings/zig/bench.sh $(LIBDIR)
 
 lint: ## Formatting and lints.
 	$(CARGO) fmt --all --check

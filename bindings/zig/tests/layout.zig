@@ -91,6 +91,7 @@ test "a configuration is carried over whole" {
         .disk_codec = &codec,
         .codec_tables = "tables",
         .dedup = true,
+        .tuning = true,
         .prefetch = .{ .successors = true, .turns = true },
     };
     try expectCarried(kvcache.Config, kvcache.c.kvc_config_t, &config);
