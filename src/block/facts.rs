@@ -167,7 +167,7 @@ static_assertions::assert_eq_size!(Facts, [u8; 32]);
 
 impl Facts {
     /// Empty facts.
-    #[cfg(any(test, loom))]
+    #[cfg(all(test, not(loom)))]
     pub(crate) fn new() -> Self {
         Self {
             retention: AtomicU64::new(0),

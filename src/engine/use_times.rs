@@ -23,7 +23,7 @@ pub(crate) struct UseTimes {
 
 impl UseTimes {
     /// No marks.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     fn new() -> Self {
         Self {
             steps_count: AtomicU64::new(0),
