@@ -46,6 +46,10 @@ const PLAN: Sizes = Sizes {
     known: size_of::<kvc_plan_t>(),
     first: 2696,
 };
+const PUT_INFO: Sizes = Sizes {
+    known: size_of::<kvc_put_info_t>(),
+    first: 88,
+};
 const STATS: Sizes = Sizes {
     known: size_of::<kvc_stats_t>(),
     first: 304,
@@ -246,7 +250,7 @@ fn open(config: &mut Caller) {
 }
 
 fn put(input: &mut Input<'_>) {
-    let mut info = filled(input, same::<kvc_put_info_t>());
+    let mut info = filled(input, PUT_INFO);
     let parent = kvc_key_t { bytes: [3; 32] };
     info.set(
         1,
